@@ -1,0 +1,75 @@
+# Everything a person, pre-commit and CI run is a target here; `make` alone lists them.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+PIP_ARGS ?=
+MODEL := models/internvl3_5-tiny-flash
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SOURCES := common router vision_service language_service deploy training tests benchmarks examples
+PROTOS := $(wildcard protos/dvd/v1/*.proto)
+PROTOC := $(BIN)/python -m grpc_tools.protoc -I . $(PROTOS)
+# mypy's plug-in of protoc is found on the path.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: install
+install: $(INSTALLED) ## Make .venv with pinned versions
+
+$(INSTALLED): constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt $(PIP_ARGS) $(TORCH)
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	touch $@
+
+$(MODEL): $(INSTALLED)
+	$(BIN)/python -m training.build_checkpoint $@
+
+.PHONY: demo
+demo: $(INSTALLED) $(MODEL) ## Start a local cluster, ask it about pictures, stop it
+	$(BIN)/dvd demo
+
+.PHONY: serve
+serve: $(INSTALLED) $(MODEL) ## Start a local cluster and keep it; ask it with .venv/bin/dvd ask
+	$(BIN)/dvd serve
+
+.PHONY: test
+test: $(INSTALLED) ## Run the tests, but for the slow ones
+	$(BIN)/pytest -m "not slow"
+
+.PHONY: test-all
+test-all: $(INSTALLED) ## Run all tests
+	$(BIN)/pytest
+
+.PHONY: check
+check: $(INSTALLED) ## Lint, types, import contracts, protos
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf breaking --against protos/dvd-v1.binpb
+	rm -rf build/protos && mkdir -p build/protos
+	$(PROTOC) --python_out=build/protos --pyi_out=build/protos \
+		--grpc_python_out=build/protos --mypy_grpc_out=quiet:build/protos
+	cd build && for stub in $$(find protos -name '*_pb2*'); do cmp $$stub ../$$stub || exit 1; done
+
+.PHONY: format
+format: $(INSTALLED) ## Format the code and sort its imports
+	$(BIN)/ruff check --fix --quiet $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+.PHONY: protos
+protos: $(INSTALLED) ## Generate the stubs from the protos
+	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=quiet:.
+
+.PHONY: release-protos
+release-protos: $(INSTALLED) ## Make the protos as they are now what later ones must not break
+	$(BIN)/buf build --exclude-source-info -o protos/dvd-v1.binpb
