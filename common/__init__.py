@@ -1,0 +1,1 @@
+"""What several packages need: a closed list of small, named modules."""

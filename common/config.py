@@ -1,0 +1,120 @@
+"""The configuration of each process: composed, frozen, strict, with its defaults.
+
+`deploy.config` puts these together from YAML and the command line and hands each process its
+part. An unknown key is an error.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from common.types import ResolutionScope
+
+DTypeName = Literal["auto", "float32", "bfloat16"]
+
+
+class StrictModel(BaseModel):
+    """Base of all configuration: immutable, and loud on unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageLimits(StrictModel):
+    """Bounds on one picture file, checked before it is decoded.
+
+    Attributes:
+        max_bytes: Largest file.
+        max_pixels: Largest width times height.
+    """
+
+    max_bytes: PositiveInt = 20 << 20
+    max_pixels: PositiveInt = 50_000_000
+
+
+class VisionServiceConfig(StrictModel):
+    """One vision replica.
+
+    Attributes:
+        dtype: Element type of weights and features; `auto` is float32 on CPU, bfloat16 on CUDA.
+        num_threads: torch's threads; replicas on one host should not ask for more than its cores.
+        max_batch_tiles: Most tiles of one pass of the vision transformer.
+        max_outstanding_tiles: Tiles, waiting or running, beyond which requests are refused.
+        feature_cache_bytes: Budget for features kept between encoding and pushing.
+        decode_threads: Pictures decoded at a time.
+        chunk_bytes: Payload of one message of an embedding stream.
+    """
+
+    dtype: DTypeName = "auto"
+    num_threads: PositiveInt = 1
+    max_batch_tiles: PositiveInt = 16
+    max_outstanding_tiles: PositiveInt = 512
+    feature_cache_bytes: PositiveInt = 4 << 30
+    decode_threads: PositiveInt = 2
+    chunk_bytes: int = Field(default=2 << 20, ge=64 << 10, le=4 << 20)
+
+
+class LanguageServiceConfig(StrictModel):
+    """One language replica.
+
+    Attributes:
+        dtype: Element type of weights, KV and embeddings; `auto` as for vision.
+        num_threads: torch's threads.
+        max_context_tokens: Longest prompt and answer; null takes the model's own limit.
+        max_batch_tokens: Most tokens of one engine step; longer prompts are cut into chunks.
+        max_sequences: Most requests decoded at a time.
+        kv_tokens: Tokens that the KV cache holds.
+        inbox_bytes: Budget for embeddings that are reserved, arriving or in use.
+        default_max_tokens: Answer limit of requests that set none.
+        system_message: `original` puts the original code's default system message before
+            conversations without one; `none` adds nothing, as the published chat template.
+    """
+
+    dtype: DTypeName = "auto"
+    num_threads: PositiveInt = 1
+    max_context_tokens: PositiveInt | None = None
+    max_batch_tokens: PositiveInt = 512
+    max_sequences: PositiveInt = 32
+    kv_tokens: PositiveInt = 65_536
+    inbox_bytes: PositiveInt = 1 << 30
+    default_max_tokens: PositiveInt = 1024
+    system_message: Literal["none", "original"] = "none"
+
+    def context_tokens(self, model_limit: int) -> int:
+        """Longest prompt and answer of a model with the given limit."""
+        return min(self.max_context_tokens or model_limit, model_limit, self.kv_tokens)
+
+
+class RouterConfig(StrictModel):
+    """The router: the public door and its bounds.
+
+    Attributes:
+        host: Address to listen on.
+        grpc_port: Public gRPC port; 0 takes a free one.
+        metrics_port: Port of `/metrics`; 0 takes a free one.
+        max_requests: Requests in flight beyond which new ones are refused.
+        max_outstanding_tiles: Tiles in flight, likewise.
+        max_outstanding_tokens: Estimated tokens in flight, likewise.
+        max_retained_image_bytes: Picture bytes held for retries, likewise.
+        max_request_bytes: Largest request message.
+        max_images_per_request: Most pictures of one request.
+        max_tiles_per_request: Most tiles of one request.
+        default_deadline_seconds: Deadline of requests that set none.
+        retry_after_seconds: Delay named in refusals.
+        resolution_scope: Scope of requests that set none.
+        images: Bounds on each picture.
+    """
+
+    host: str = "127.0.0.1"
+    grpc_port: int = Field(default=50051, ge=0, le=65535)
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    max_requests: PositiveInt = 256
+    max_outstanding_tiles: PositiveInt = 2048
+    max_outstanding_tokens: PositiveInt = 1 << 20
+    max_retained_image_bytes: PositiveInt = 1 << 30
+    max_request_bytes: PositiveInt = 64 << 20
+    max_images_per_request: PositiveInt = 64
+    max_tiles_per_request: PositiveInt = 256
+    default_deadline_seconds: PositiveFloat = 600.0
+    retry_after_seconds: NonNegativeFloat = 1.0
+    resolution_scope: ResolutionScope = ResolutionScope.REQUEST
+    images: ImageLimits = ImageLimits()

@@ -1,0 +1,54 @@
+"""The one thread that owns a device: calls an engine's `step` while there is work.
+
+Below this thread everything is synchronous; above it is asyncio. Both services use it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+
+class EngineThread:
+    """Runs `step` until stopped, sleeping while it reports no work."""
+
+    def __init__(self, name: str, step: Callable[[], bool], on_crash: Callable[[], None]) -> None:
+        """Prepare the thread without starting it.
+
+        Args:
+            name: Thread name.
+            step: Does one unit of work; False when there was none.
+            on_crash: Called from the thread if `step` raises; the thread then ends.
+        """
+        self._step = step
+        self._on_crash = on_crash
+        self._work = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Tell the thread that there may be work; any thread may call it."""
+        self._work.set()
+
+    def stop(self) -> None:
+        """End after the current step and join."""
+        self._stopping = True
+        self._work.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                # Cleared before the step, so that work submitted during it is not slept through.
+                self._work.clear()
+                if not self._step():
+                    self._work.wait()
+        except Exception:
+            log.exception("engine thread died")
+            self._on_crash()

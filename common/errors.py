@@ -1,0 +1,137 @@
+"""Every failure that can leave a process, as one tree.
+
+Servicers and engines raise these; `common.rpc` turns them into gRPC status once, at the process
+boundary, and back again on the caller's side. The message is written for the client: one
+sentence, what is wrong and what to do, without paths or library text.
+
+    DvdError                          INTERNAL             500
+    ├── InvalidRequestError           INVALID_ARGUMENT     400   names the field at fault
+    │   └── InvalidImageError         INVALID_ARGUMENT     400
+    ├── ModelNotFoundError            NOT_FOUND            404
+    ├── FeaturesNotFoundError         NOT_FOUND            404   encode again
+    ├── SlotTakenError                ALREADY_EXISTS       409   another attempt was first
+    ├── OverloadedError               RESOURCE_EXHAUSTED   429   carries a retry delay
+    ├── MismatchError                 FAILED_PRECONDITION  412   peers disagree, both values named
+    ├── EmbeddingRejectedError        INVALID_ARGUMENT     400   bytes do not fit the manifest
+    ├── DeadlineExpiredError          DEADLINE_EXCEEDED    504
+    ├── CancelledRequestError         CANCELLED            499
+    ├── UnavailableError              UNAVAILABLE          503   retry may help
+    └── StartupError                  never on a wire
+        ├── ConfigError               exit code 2
+        └── CheckpointError           exit code 1
+"""
+
+from typing import ClassVar
+
+import grpc
+
+
+class DvdError(Exception):
+    """Something went wrong inside; the base of all errors.
+
+    Attributes:
+        code: gRPC status code.
+        http_status: Status of the HTTP door.
+        message: One sentence for the client.
+    """
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str = "Internal error.") -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequestError(DvdError):
+    """The request can never succeed as it is; `field` says where, as in `messages[0].parts[1]`."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    http_status = 400
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class InvalidImageError(InvalidRequestError):
+    """A picture cannot be decoded or breaks a bound."""
+
+
+class ModelNotFoundError(DvdError):
+    """The named model is not served here."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    http_status = 404
+
+
+class FeaturesNotFoundError(DvdError):
+    """A vision replica no longer keeps the picture that it should push."""
+
+    code = grpc.StatusCode.NOT_FOUND
+    http_status = 404
+
+
+class SlotTakenError(DvdError):
+    """Another attempt has already filled this place in the inbox."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    http_status = 409
+
+
+class OverloadedError(DvdError):
+    """A bound on outstanding work is reached; the request may come again later."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    http_status = 429
+
+    def __init__(self, message: str, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class MismatchError(DvdError):
+    """Two peers disagree about the model or its shape; the message names both values."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    http_status = 412
+
+
+class EmbeddingRejectedError(DvdError):
+    """An embedding stream does not keep its own manifest."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+    http_status = 400
+
+
+class DeadlineExpiredError(DvdError):
+    """The client's deadline passed."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    http_status = 504
+
+
+class CancelledRequestError(DvdError):
+    """The client went away."""
+
+    code = grpc.StatusCode.CANCELLED
+    http_status = 499
+
+
+class UnavailableError(DvdError):
+    """A replica is starting, draining or lost; trying again may help."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    http_status = 503
+
+
+class StartupError(DvdError):
+    """A process cannot start; shown to the operator, never sent to a client."""
+
+
+class ConfigError(StartupError):
+    """The configuration is wrong; the message names the key."""
+
+
+class CheckpointError(StartupError):
+    """The model directory is wrong; the message names the file or tensor."""

@@ -1,0 +1,118 @@
+"""What every replica process is made of, around its own servicer: identity, gRPC, metrics.
+
+Both services build on this, so that they have the same shape and the same order of starting and
+stopping.
+"""
+
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from common.metrics import MetricsServer, serve_metrics
+from common.rpc import RpcServer
+from common.types import ReplicaAddress, ReplicaRole
+from protos.dvd.v1 import embedding_pb2, replica_pb2
+
+WIRE_ROLES = {
+    ReplicaRole.VISION: replica_pb2.REPLICA_ROLE_VISION,
+    ReplicaRole.LANGUAGE: replica_pb2.REPLICA_ROLE_LANGUAGE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSpec:
+    """What a replica is told when it is started.
+
+    Attributes:
+        name: Stable name, such as `vision-0`.
+        model_dir: Model directory, readable on the replica's host.
+        device: `auto`, `cpu` or `cuda`.
+        host: Address to listen on; None for that of its Ray node.
+    """
+
+    name: str
+    model_dir: Path
+    device: str
+    host: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaIdentity:
+    """Which replica this is and what it serves.
+
+    Attributes:
+        name: Stable name, such as `vision-0`.
+        role: What it does.
+        incarnation: New with every start.
+        fingerprint: Hash of the served configuration and weights.
+    """
+
+    name: str
+    role: ReplicaRole
+    incarnation: str
+    fingerprint: str
+
+
+def new_identity(name: str, role: ReplicaRole, fingerprint: str) -> ReplicaIdentity:
+    """Draw an incarnation for a replica that starts now."""
+    return ReplicaIdentity(name, role, uuid.uuid4().hex, fingerprint)
+
+
+def server_info(
+    identity: ReplicaIdentity,
+    hidden_size: int,
+    weight_bytes: int,
+    dtype: embedding_pb2.DType,
+) -> replica_pb2.ServerInfo:
+    """Tell what `GetServerInfo` answers.
+
+    Args:
+        identity: Which replica this is.
+        hidden_size: Width of one visual token.
+        weight_bytes: Tensor bytes held.
+        dtype: Element type that the replica computes in.
+    """
+    return replica_pb2.ServerInfo(
+        replica=replica_pb2.Replica(
+            name=identity.name,
+            role=WIRE_ROLES[identity.role],
+            incarnation=identity.incarnation,
+            fingerprint=identity.fingerprint,
+        ),
+        hidden_size=hidden_size,
+        weight_bytes=weight_bytes,
+        dtype=dtype,
+    )
+
+
+class ReplicaServer:
+    """The listening side of one replica."""
+
+    def __init__(
+        self, identity: ReplicaIdentity, registry: CollectorRegistry, max_message_bytes: int
+    ) -> None:
+        self.identity = identity
+        self.rpc = RpcServer(max_message_bytes)
+        self._registry = registry
+        self._metrics: MetricsServer | None = None
+
+    async def start(self, host: str, service_name: str) -> ReplicaAddress:
+        """Listen on free ports of `host` and say where."""
+        port = await self.rpc.start(f"{host}:0", [service_name])
+        self._metrics = serve_metrics(self._registry, host)
+        return ReplicaAddress(
+            name=self.identity.name,
+            role=self.identity.role,
+            incarnation=self.identity.incarnation,
+            address=f"{host}:{port}",
+            metrics_address=f"{host}:{self._metrics.port}",
+            fingerprint=self.identity.fingerprint,
+        )
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Stop both listeners; running calls may end within the grace."""
+        await self.rpc.stop(grace_seconds)
+        if self._metrics is not None:
+            self._metrics.close()

@@ -1,0 +1,186 @@
+"""gRPC servers and channels as every process here sets them up.
+
+A server comes with health, reflection and one error boundary: servicers raise `DvdError`, the
+boundary answers with its status; anything else is logged with its traceback and answered with a
+bare INTERNAL.
+"""
+
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from common.errors import ConfigError, DeadlineExpiredError, DvdError
+from common.rpc_status import error_of, status_of
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Handler = Callable[..., Any]
+RpcContext = grpc.aio.ServicerContext[Any, Any]
+MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+ChannelOptions = Sequence[tuple[str, int]]
+
+MAX_MESSAGE_BYTES = 8 << 20
+KEEPALIVE_MS = 30_000
+
+
+def message_options(max_message_bytes: int) -> ChannelOptions:
+    """Channel and server options: message bound, and keepalive that both sides accept."""
+    return (
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.so_reuseport", 0),
+    )
+
+
+def open_channel(address: str, max_message_bytes: int = MAX_MESSAGE_BYTES) -> grpc.aio.Channel:
+    """Open a channel to a peer; reuse it for every call."""
+    # Replicas of one process tree must not share a connection pool that outlives a restart.
+    options = (*message_options(max_message_bytes), ("grpc.use_local_subchannel_pool", 1))
+    return grpc.aio.insecure_channel(address, options=options)
+
+
+def remaining_seconds(context: RpcContext) -> float | None:
+    """Time left for a call; None without a deadline.
+
+    Raises:
+        DeadlineExpiredError: There is none left.
+    """
+    remaining = context.time_remaining()
+    if remaining is not None and remaining <= 0:
+        raise DeadlineExpiredError("The deadline passed.")
+    return remaining
+
+
+async def call(awaitable: Awaitable[T]) -> T:
+    """Await one call to a peer, raising the error that the peer raised."""
+    try:
+        return await awaitable
+    except grpc.aio.AioRpcError as failure:
+        raise error_of(failure) from failure
+
+
+async def each(stream: AsyncIterable[T]) -> AsyncIterator[T]:
+    """Iterate over a peer's answers, raising the error that the peer raised."""
+    try:
+        async for response in stream:
+            yield response
+    except grpc.aio.AioRpcError as failure:
+        raise error_of(failure) from failure
+
+
+class RpcServer:
+    """A gRPC server with health, reflection and the error boundary."""
+
+    def __init__(self, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+        self.server = grpc.aio.server(
+            interceptors=[ErrorBoundary()], options=message_options(max_message_bytes)
+        )
+        self._health = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        self._services = ["", health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
+
+    async def start(self, address: str, service_names: Sequence[str]) -> int:
+        """Listen, and report the named services as serving.
+
+        Args:
+            address: `host:port`; port 0 takes a free one.
+            service_names: Full names of the services that were added.
+
+        Returns:
+            The port.
+
+        Raises:
+            ConfigError: The address is taken or not ours.
+        """
+        self._services += service_names
+        reflection.enable_server_reflection(
+            [*self._services[1:], reflection.SERVICE_NAME], self.server
+        )
+        try:
+            port = self.server.add_insecure_port(address)
+        except RuntimeError as cause:
+            raise ConfigError(f"Cannot listen on {address}; is the port in use?") from cause
+        await self.server.start()
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        return port
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Report not serving, refuse new calls, and let running ones end in the given time."""
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self.server.stop(grace_seconds)
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
+        for service in self._services:
+            await self._health.set(service, status)
+
+
+class ErrorBoundary(grpc.aio.ServerInterceptor):
+    """Turns exceptions of servicers into gRPC status; no traceback leaves the process."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> MethodHandler:
+        """Wrap the method's handler."""
+        continued = await continuation(handler_call_details)
+        handler: Any = continued
+        if handler is None or handler_call_details.method.startswith("/grpc."):
+            return continued
+        make: Any = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[handler.request_streaming, handler.response_streaming]
+        behaviour = handler.unary_unary or handler.unary_stream or handler.stream_stream
+        wrap = _guard_stream if handler.response_streaming else _guard_unary
+        wrapped: MethodHandler = make(
+            wrap(behaviour), handler.request_deserializer, handler.response_serializer
+        )
+        return wrapped
+
+
+def _guard_unary(behaviour: Handler) -> Handler:
+    async def guarded(request: object, context: RpcContext) -> object:
+        try:
+            return await behaviour(request, context)
+        except Exception as error:
+            await _abort(context, error)
+            raise
+
+    return guarded
+
+
+def _guard_stream(behaviour: Handler) -> Handler:
+    async def guarded(request: object, context: RpcContext) -> AsyncIterator[object]:
+        responses = behaviour(request, context)
+        try:
+            async for response in responses:
+                yield response
+        except Exception as error:
+            await _abort(context, error)
+            raise
+        finally:
+            await responses.aclose()
+
+    return guarded
+
+
+async def _abort(context: RpcContext, error: Exception) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        return
+    if not isinstance(error, DvdError):
+        log.error("unexpected error", exc_info=error)
+        error = DvdError()
+    await context.abort_with_status(status_of(error))
