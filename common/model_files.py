@@ -30,6 +30,8 @@ HASHED_FILES = (
     "tokenizer_config.json",
     "chat_template.jinja",
 )
+# A file of this name says that a checkpoint was never trained.
+RANDOM_WEIGHTS_NOTE = "RANDOM_WEIGHTS.txt"
 MAX_HEADER_BYTES = 100 << 20
 # Of the types that can be loaded; a tensor of another type is refused by whoever wants it.
 DTYPE_BYTES = {"F32": 4, "BF16": 2, "F16": 2}

@@ -1,0 +1,1 @@
+"""Tests, as a mirror of the packages, and what they share."""

@@ -1,0 +1,39 @@
+"""What all tests share: small checkpoints with random weights, built once per session."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.model_config import CheckpointLayout
+from deploy.config import RayConfig
+from deploy.ray_environment import prepare_ray
+from training.build_checkpoint import CheckpointOptions, build_checkpoint
+
+prepare_ray(RayConfig())  # before any test imports Ray
+torch.set_num_threads(1)  # tiny tensors gain nothing from more, and other tests share the machine
+
+
+@pytest.fixture(scope="session")
+def flash_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Flash checkpoint in the original layout, float32."""
+    directory = tmp_path_factory.mktemp("flash_model")
+    build_checkpoint(directory, CheckpointOptions(dtype="float32"))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def plain_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights without the Flash parts, original layout, float32."""
+    directory = tmp_path_factory.mktemp("plain_model")
+    build_checkpoint(directory, CheckpointOptions(dtype="float32", flash=False))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def hf_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of `plain_model_dir` in the layout of transformers, float32."""
+    directory = tmp_path_factory.mktemp("hf_model")
+    layout = CheckpointLayout.TRANSFORMERS
+    build_checkpoint(directory, CheckpointOptions(dtype="float32", flash=False, layout=layout))
+    return directory

@@ -1,0 +1,1 @@
+"""How the small checkpoint that the project ships is made."""
