@@ -1,0 +1,1 @@
+"""Slow, obvious answers to check the system against; nothing here imports a service."""
