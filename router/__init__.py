@@ -1,0 +1,1 @@
+"""Request in, tokens out: admission, placement, the stages in order, the answer stream."""

@@ -1,0 +1,93 @@
+"""What the router tells a client: the events of one answer."""
+
+from dataclasses import dataclass, field
+
+from common.tiling import TileGrid
+from common.types import FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerStarted:
+    """The request was admitted.
+
+    Attributes:
+        request_id: Its name.
+        seed: Seed in use.
+        image_tiles: Tiles of each picture.
+    """
+
+    request_id: str
+    seed: int
+    image_tiles: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """What a request used.
+
+    Attributes:
+        text_tokens: Prompt tokens that are text.
+        visual_tokens: Prompt tokens that are pictures.
+        visual_tokens_before_resolution: The same without the visual resolution router.
+        tiles: Tiles over all pictures.
+        compressed_tiles: Tiles sent at the compressed rate.
+        completion_tokens: Tokens of the answer.
+    """
+
+    text_tokens: int
+    visual_tokens: int
+    visual_tokens_before_resolution: int
+    tiles: int
+    compressed_tiles: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResolution:
+    """How one picture was cut and compressed.
+
+    Attributes:
+        grid: Its tiles.
+        scores: Probability that a tile may be compressed; empty without a gate.
+        compressed: Whether each tile was.
+    """
+
+    grid: TileGrid
+    scores: tuple[float, ...]
+    compressed: tuple[bool, ...]
+
+
+@dataclass(slots=True)
+class StageSeconds:
+    """Where the time of one request went, filled in as the stages report.
+
+    Stages overlap across pictures, so they need not add up to the total.
+    """
+
+    queue: float = 0.0
+    preprocess: float = 0.0
+    vit: float = 0.0
+    gate: float = 0.0
+    project: float = 0.0
+    transfer: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+    time_to_first_token: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFinished:
+    """The answer is complete.
+
+    Attributes:
+        finish_reason: Why it ended.
+        usage: What it used.
+        seconds: Where the time went.
+        images: How each picture was cut and compressed.
+    """
+
+    finish_reason: FinishReason
+    usage: TokenUsage
+    seconds: StageSeconds
+    images: tuple[ImageResolution, ...] = field(default=())

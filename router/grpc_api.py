@@ -1,0 +1,143 @@
+"""The public gRPC door: wire in, events out, no decisions."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+from common.config import RouterConfig
+from common.errors import CancelledRequestError, DvdError
+from common.rpc import RpcContext, remaining_seconds
+from common.types import FinishReason
+from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
+from router.answer import AnswerFinished, AnswerStarted, ImageResolution
+from router.deadline import Deadline
+from router.language_client import AnswerDelta
+from router.metrics import RouterMetrics
+from router.pipeline import AnswerEvent, Pipeline
+from router.validation import RequestValidator, ServedModel
+
+SERVICE_NAME = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
+FINISH_REASONS = {
+    FinishReason.STOP: inference_pb2.FINISH_REASON_STOP,
+    FinishReason.LENGTH: inference_pb2.FINISH_REASON_LENGTH,
+}
+
+
+class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
+    """Serves one pipeline."""
+
+    def __init__(
+        self,
+        config: RouterConfig,
+        model: ServedModel,
+        pipeline: Pipeline,
+        metrics: RouterMetrics,
+    ) -> None:
+        self._config = config
+        self._model = model
+        self._validator = RequestValidator(config, model)
+        self._pipeline = pipeline
+        self._metrics = metrics
+
+    async def Generate(
+        self, request: inference_pb2.GenerateRequest, context: RpcContext
+    ) -> AsyncIterator[inference_pb2.GenerateResponse]:
+        """Answer one conversation."""
+        with self._counted():
+            left = remaining_seconds(context)
+            deadline = Deadline.after(left or self._config.default_deadline_seconds)
+            valid = await asyncio.to_thread(self._validator.validate, request)
+            async for event in self._pipeline.answer(valid, deadline):
+                if isinstance(event, AnswerFinished):
+                    self._note_finished(event)
+                yield _response(event, self._model.name)
+
+    async def GetModel(
+        self, request: inference_pb2.GetModelRequest, context: RpcContext
+    ) -> inference_pb2.GetModelResponse:
+        """Describe the served model and the bounds."""
+        model, config = self._model, self._config
+        return inference_pb2.GetModelResponse(
+            model=model.name,
+            fingerprint=model.fingerprint,
+            max_context_tokens=model.max_context_tokens,
+            tile_size=model.config.tiling.tile_size,
+            max_tiles_per_image=model.config.tiling.max_tiles,
+            max_images_per_request=config.max_images_per_request,
+            max_image_bytes=config.images.max_bytes,
+            max_image_pixels=config.images.max_pixels,
+            flash=model.config.thresholds is not None,
+            full_tokens_per_tile=model.config.full_tokens_per_tile,
+            compressed_tokens_per_tile=model.config.compressed_tokens_per_tile,
+        )
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count a request that ends without an answer."""
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):
+            self._metrics.requests.labels(CancelledRequestError.code.name, "").inc()
+            raise
+        except DvdError as error:
+            self._metrics.requests.labels(error.code.name, "").inc()
+            raise
+
+    def _note_finished(self, event: AnswerFinished) -> None:
+        self._metrics.requests.labels("OK", str(event.finish_reason)).inc()
+        self._metrics.time_to_first_token.observe(event.seconds.time_to_first_token)
+
+
+def _response(event: AnswerEvent, model: str) -> inference_pb2.GenerateResponse:
+    if isinstance(event, AnswerStarted):
+        return inference_pb2.GenerateResponse(
+            started=inference_pb2.GenerateStarted(
+                request_id=event.request_id,
+                model=model,
+                seed=event.seed,
+                image_tiles=event.image_tiles,
+            )
+        )
+    if isinstance(event, AnswerDelta):
+        return inference_pb2.GenerateResponse(
+            delta=inference_pb2.GenerateDelta(token_ids=event.token_ids, text=event.text)
+        )
+    return inference_pb2.GenerateResponse(finished=_finished(event))
+
+
+def _finished(event: AnswerFinished) -> inference_pb2.GenerateFinished:
+    usage, seconds = event.usage, event.seconds
+    return inference_pb2.GenerateFinished(
+        finish_reason=FINISH_REASONS[event.finish_reason],
+        usage=inference_pb2.Usage(
+            text_tokens=usage.text_tokens,
+            visual_tokens=usage.visual_tokens,
+            visual_tokens_before_resolution=usage.visual_tokens_before_resolution,
+            tiles=usage.tiles,
+            compressed_tiles=usage.compressed_tiles,
+            completion_tokens=usage.completion_tokens,
+        ),
+        timings=inference_pb2.StageTimings(
+            queue_seconds=seconds.queue,
+            preprocess_seconds=seconds.preprocess,
+            vit_seconds=seconds.vit,
+            gate_seconds=seconds.gate,
+            project_seconds=seconds.project,
+            transfer_seconds=seconds.transfer,
+            prefill_seconds=seconds.prefill,
+            decode_seconds=seconds.decode,
+            time_to_first_token_seconds=seconds.time_to_first_token,
+            total_seconds=seconds.total,
+        ),
+        images=[_image(image) for image in event.images],
+    )
+
+
+def _image(image: ImageResolution) -> inference_pb2.ImageResolution:
+    return inference_pb2.ImageResolution(
+        columns=image.grid.columns,
+        rows=image.grid.rows,
+        has_thumbnail=image.grid.has_thumbnail,
+        scores=image.scores,
+        compressed=image.compressed,
+    )

@@ -1,0 +1,183 @@
+"""Calls to one language replica. Wire types end here."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import grpc
+
+from common.conversation import PromptMessage, TextPart
+from common.errors import DvdError
+from common.rpc import call, each, open_channel
+from common.types import FinishReason, ReplicaAddress, Role
+from protos.dvd.v1 import inference_pb2, language_pb2, language_pb2_grpc, replica_pb2
+from router.requests import ValidImage, ValidRequest
+
+WIRE_ROLES = {
+    Role.SYSTEM: inference_pb2.ROLE_SYSTEM,
+    Role.USER: inference_pb2.ROLE_USER,
+    Role.ASSISTANT: inference_pb2.ROLE_ASSISTANT,
+}
+FINISH_REASONS = {
+    inference_pb2.FINISH_REASON_STOP: FinishReason.STOP,
+    inference_pb2.FINISH_REASON_LENGTH: FinishReason.LENGTH,
+}
+
+Call = grpc.aio.UnaryStreamCall[
+    language_pb2.LanguageServiceGenerateRequest, language_pb2.LanguageServiceGenerateResponse
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Room is reserved at the language replica.
+
+    Attributes:
+        needed_images: Positions of the pictures to send.
+        queue_seconds: Time it took to get the room.
+    """
+
+    needed_images: tuple[int, ...]
+    queue_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDelta:
+    """More of the answer.
+
+    Attributes:
+        token_ids: New tokens.
+        text: New text.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerEnd:
+    """The language replica is done.
+
+    Attributes:
+        finish_reason: Why.
+        text_tokens: Prompt tokens that are text.
+        visual_tokens: Prompt tokens that are pictures.
+        completion_tokens: Tokens of the answer.
+        queue_seconds: From the last picture to the first engine step.
+        prefill_seconds: Prompt computation.
+        decode_seconds: Answer computation after the first token.
+    """
+
+    finish_reason: FinishReason
+    text_tokens: int
+    visual_tokens: int
+    completion_tokens: int
+    queue_seconds: float
+    prefill_seconds: float
+    decode_seconds: float
+
+
+class LanguageStream:
+    """One answer under way on a language replica."""
+
+    def __init__(self, stream: Call) -> None:
+        self._stream = stream
+        self._responses = each(stream)
+
+    async def accepted(self) -> Acceptance:
+        """Wait for the reservation.
+
+        Raises:
+            DvdError: The replica refuses the request.
+        """
+        first = await anext(self._responses, None)
+        if first is None or not first.HasField("accepted"):
+            raise DvdError()
+        return Acceptance(tuple(first.accepted.needed_images), first.accepted.queue_seconds)
+
+    async def events(self) -> AsyncIterator[AnswerDelta | AnswerEnd]:
+        """Follow the answer to its end.
+
+        Raises:
+            DvdError: The replica failed or is gone.
+        """
+        async for response in self._responses:
+            if response.HasField("delta"):
+                yield AnswerDelta(tuple(response.delta.token_ids), response.delta.text)
+            elif response.HasField("finished"):
+                yield _end_of(response.finished)
+
+    async def ended(self) -> None:
+        """Wait until the stream has ended, well or not."""
+        await self._stream.code()
+
+    def cancel(self) -> None:
+        """Tell the replica to forget the request; without effect on an ended stream."""
+        self._stream.cancel()
+
+
+class LanguageClient:
+    """One channel to one language replica."""
+
+    def __init__(self, address: ReplicaAddress, max_message_bytes: int) -> None:
+        self._channel = open_channel(address.address, max_message_bytes)
+        self._stub = language_pb2_grpc.LanguageServiceStub(self._channel)
+
+    async def server_info(self, timeout_seconds: float) -> replica_pb2.ServerInfo:
+        """Ask which model is served."""
+        request = language_pb2.LanguageServiceGetServerInfoRequest()
+        return (await call(self._stub.GetServerInfo(request, timeout=timeout_seconds))).info
+
+    async def watch_load(self) -> AsyncIterator[replica_pb2.LoadReport]:
+        """Follow the replica's load until it goes away."""
+        request = language_pb2.LanguageServiceWatchLoadRequest()
+        async for response in each(self._stub.WatchLoad(request)):
+            yield response.load
+
+    def open(
+        self, request: ValidRequest, fingerprint: str, timeout_seconds: float
+    ) -> LanguageStream:
+        """Begin an answer; its pictures are sent once it is accepted."""
+        sampling = inference_pb2.SamplingParameters(
+            max_tokens=request.max_tokens, temperature=request.temperature, seed=request.seed
+        )
+        wire = language_pb2.LanguageServiceGenerateRequest(
+            request_id=request.request_id,
+            messages=[_message(message, request.images) for message in request.messages],
+            sampling=sampling,
+            model_fingerprint=fingerprint,
+        )
+        return LanguageStream(self._stub.Generate(wire, timeout=timeout_seconds))
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+
+def _message(message: PromptMessage, images: tuple[ValidImage, ...]) -> language_pb2.PromptMessage:
+    parts = []
+    for part in message.parts:
+        if isinstance(part, TextPart):
+            parts.append(language_pb2.PromptPart(text=part.text))
+            continue
+        group = [
+            language_pb2.PromptImage(
+                image_key=images[index].key, num_tiles=images[index].grid.num_tiles
+            )
+            for index in part.image_indexes
+        ]
+        parts.append(
+            language_pb2.PromptPart(image_group=language_pb2.PromptImageGroup(images=group))
+        )
+    return language_pb2.PromptMessage(role=WIRE_ROLES[message.role], parts=parts)
+
+
+def _end_of(wire: language_pb2.LanguageFinished) -> AnswerEnd:
+    return AnswerEnd(
+        finish_reason=FINISH_REASONS[wire.finish_reason],
+        text_tokens=wire.text_tokens,
+        visual_tokens=wire.visual_tokens,
+        completion_tokens=wire.completion_tokens,
+        queue_seconds=wire.queue_seconds,
+        prefill_seconds=wire.prefill_seconds,
+        decode_seconds=wire.decode_seconds,
+    )

@@ -1,0 +1,120 @@
+"""READ FIRST: the life of a request.
+
+    admit -> place -> open -> (encode -> decide -> push) -> generate -> stream -> release
+
+The language replica reserves room before any picture is encoded. Pictures go straight from vision
+to language; the router sees only scores and decides only masks. Everything that is taken is held
+by a context manager, so that success, failure, cancellation and deadline all give it back.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from common.errors import UnavailableError
+from common.model_config import ModelConfig
+from router.admission import Admission
+from router.answer import (
+    AnswerFinished,
+    AnswerStarted,
+    ImageResolution,
+    StageSeconds,
+    TokenUsage,
+)
+from router.deadline import Deadline
+from router.delivery import PictureDelivery
+from router.language_client import AnswerDelta, AnswerEnd, LanguageClient, LanguageStream
+from router.replica_pool import ReplicaPool
+from router.requests import ValidRequest
+from router.vision_client import VisionClient
+
+AnswerEvent = AnswerStarted | AnswerDelta | AnswerFinished
+
+
+class Pipeline:
+    """Takes valid requests through all stages."""
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        admission: Admission,
+        visions: ReplicaPool[VisionClient],
+        languages: ReplicaPool[LanguageClient],
+        fingerprint: str,
+    ) -> None:
+        self._model = model
+        self._admission = admission
+        self._visions = visions
+        self._languages = languages
+        self._fingerprint = fingerprint
+
+    async def answer(self, request: ValidRequest, deadline: Deadline) -> AsyncIterator[AnswerEvent]:
+        """Answer one request: started, deltas, finished.
+
+        Raises:
+            DvdError: The request ends without an answer.
+        """
+        arrived_at = time.monotonic()
+        seconds = StageSeconds()
+        with (
+            self._admission.admit(request.cost),
+            self._languages.lease(request.cost.tokens) as language,
+        ):
+            tiles = tuple(image.grid.num_tiles for image in request.images)
+            yield AnswerStarted(request.request_id, request.seed, tiles)
+            stream = language.client.open(request, self._fingerprint, deadline.remaining())
+            try:
+                seconds.queue += (await stream.accepted()).queue_seconds
+                delivery = PictureDelivery(
+                    request, language, self._visions, self._model.thresholds, seconds, deadline
+                )
+                images = await deliver_while_open(delivery, stream)
+                async for event in stream.events():
+                    if isinstance(event, AnswerEnd):
+                        seconds.total = time.monotonic() - arrived_at
+                        yield self._finished(event, seconds, images)
+                        return
+                    if not seconds.time_to_first_token:
+                        seconds.time_to_first_token = time.monotonic() - arrived_at
+                    yield event
+            finally:
+                stream.cancel()
+        raise UnavailableError("The language replica ended without finishing the answer.")
+
+    def _finished(
+        self, end: AnswerEnd, seconds: StageSeconds, images: tuple[ImageResolution, ...]
+    ) -> AnswerFinished:
+        seconds.queue += end.queue_seconds
+        seconds.prefill = end.prefill_seconds
+        seconds.decode = end.decode_seconds
+        tiles = sum(image.grid.num_tiles for image in images)
+        usage = TokenUsage(
+            text_tokens=end.text_tokens,
+            visual_tokens=end.visual_tokens,
+            visual_tokens_before_resolution=tiles * self._model.full_tokens_per_tile,
+            tiles=tiles,
+            compressed_tiles=sum(sum(image.compressed) for image in images),
+            completion_tokens=end.completion_tokens,
+        )
+        return AnswerFinished(end.finish_reason, usage, seconds, images)
+
+
+async def deliver_while_open(
+    delivery: PictureDelivery, stream: LanguageStream
+) -> tuple[ImageResolution, ...]:
+    """Deliver the pictures, but give up as soon as the answer stream ends without them."""
+    pictures = asyncio.create_task(delivery.deliver())
+    ended = asyncio.create_task(stream.ended())
+    try:
+        await asyncio.wait({pictures, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if pictures.done():
+            return pictures.result()
+        async for _ in stream.events():
+            pass
+        raise UnavailableError("The language replica ended before its pictures arrived.")
+    finally:
+        for task in (pictures, ended):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task

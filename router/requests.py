@@ -1,0 +1,69 @@
+"""A request past the door: every bound checked, every default filled in.
+
+Raw and valid requests are different types; nobody behind the door checks again. Pictures are
+looked at by their headers only.
+"""
+
+from dataclasses import dataclass
+
+from common.conversation import PromptMessage
+from common.tiling import TileGrid
+from common.types import ResolutionScope
+
+
+@dataclass(frozen=True, slots=True)
+class ValidImage:
+    """A picture within bounds.
+
+    Attributes:
+        data: The file's bytes, kept for retries.
+        key: Hash of bytes and processing options.
+        grid: How it will be cut.
+        field: Where it stands in the request, for errors.
+    """
+
+    data: bytes
+    key: bytes
+    grid: TileGrid
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCost:
+    """What a request takes of the bounded resources.
+
+    Attributes:
+        tiles: Work of the vision stage.
+        tokens: Work of the language stage, estimated: text from its bytes, pictures at full
+            resolution, the answer at its limit.
+        image_bytes: Picture bytes held for retries.
+    """
+
+    tiles: int
+    tokens: int
+    image_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ValidRequest:
+    """One conversation to continue.
+
+    Attributes:
+        request_id: Its name everywhere.
+        messages: The conversation.
+        images: All pictures, in request order.
+        max_tokens: Answer limit; None takes the language service's default.
+        temperature: None takes the checkpoint's default.
+        seed: Seed of the sampling noise.
+        scope: Scope of the resolution rule.
+        cost: What it takes.
+    """
+
+    request_id: str
+    messages: tuple[PromptMessage, ...]
+    images: tuple[ValidImage, ...]
+    max_tokens: int | None
+    temperature: float | None
+    seed: int
+    scope: ResolutionScope
+    cost: RequestCost

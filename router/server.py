@@ -1,0 +1,178 @@
+"""The router process: builds every part, listens, and stops in order.
+
+Started by the supervisor with its settings as JSON on stdin; says on stdout where it listens.
+"""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.config import RouterConfig, StrictModel
+from common.log import set_up_logging
+from common.metrics import MetricsServer, serve_metrics
+from common.model_config import load_model_config
+from common.rpc import RpcServer
+from common.types import ReplicaAddress, ReplicaRole
+from protos.dvd.v1 import inference_pb2_grpc
+from router.admission import Admission, AdmissionBounds
+from router.grpc_api import SERVICE_NAME, InferenceServicer
+from router.language_client import LanguageClient
+from router.metrics import RouterMetrics
+from router.pipeline import Pipeline
+from router.replica_pool import ReplicaPool
+from router.requests import RequestCost
+from router.roster import follow_roster
+from router.validation import ServedModel
+from router.vision_client import VisionClient
+
+
+class RouterSettings(StrictModel):
+    """Everything a router process is told.
+
+    Attributes:
+        config: Its part of the configuration.
+        model_name: Name that clients give.
+        model_dir: Model directory; only its configuration is read.
+        fingerprint: Of the model that is served.
+        max_context_tokens: Longest prompt and answer, as deployed.
+        supervisor: `host:port` of the roster service.
+        drain_seconds: Time that running answers get when the router stops.
+    """
+
+    config: RouterConfig
+    model_name: str
+    model_dir: Path
+    fingerprint: str
+    max_context_tokens: int
+    supervisor: str
+    drain_seconds: float
+
+
+class RouterReady(StrictModel):
+    """What a router says once it listens.
+
+    Attributes:
+        address: `host:port` of the public gRPC door.
+        metrics_address: `host:port` of `/metrics`.
+    """
+
+    address: str
+    metrics_address: str
+
+
+class Router:
+    """One router: pools, pipeline and doors."""
+
+    def __init__(self, settings: RouterSettings) -> None:
+        self._settings = settings
+        config = settings.config
+        model_config = load_model_config(settings.model_dir)
+        self.admission = Admission(_bounds(config))
+        message_bytes = config.max_request_bytes
+        self.visions = ReplicaPool(
+            ReplicaRole.VISION,
+            settings.fingerprint,
+            lambda address: VisionClient(address, message_bytes),
+        )
+        self.languages = ReplicaPool(
+            ReplicaRole.LANGUAGE,
+            settings.fingerprint,
+            lambda address: LanguageClient(address, message_bytes),
+        )
+        self.metrics = RouterMetrics(self.admission, self.visions, self.languages)
+        pipeline = Pipeline(
+            model_config, self.admission, self.visions, self.languages, settings.fingerprint
+        )
+        model = ServedModel(
+            settings.model_name, settings.fingerprint, model_config, settings.max_context_tokens
+        )
+        self._rpc = RpcServer(message_bytes)
+        inference_pb2_grpc.add_InferenceServiceServicer_to_server(
+            InferenceServicer(config, model, pipeline, self.metrics), self._rpc.server
+        )
+        self._metrics_server: MetricsServer | None = None
+        self._roster: asyncio.Task[None] | None = None
+
+    async def start(self) -> RouterReady:
+        """Follow the roster; listen once a replica of each role takes work."""
+        config = self._settings.config
+        self._roster = asyncio.create_task(
+            follow_roster(self._settings.supervisor, self._on_roster)
+        )
+        self._metrics_server = serve_metrics(
+            self.metrics.registry, config.host, config.metrics_port
+        )
+        await self.visions.wait_until_up(1)
+        await self.languages.wait_until_up(1)
+        port = await self._rpc.start(f"{config.host}:{config.grpc_port}", [SERVICE_NAME])
+        return RouterReady(
+            address=f"{config.host}:{port}",
+            metrics_address=f"{config.host}:{self._metrics_server.port}",
+        )
+
+    async def stop(self) -> None:
+        """Refuse new requests, let running ones end in the drain time, close everything."""
+        await self._rpc.stop(self._settings.drain_seconds)
+        if self._roster is not None:
+            self._roster.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._roster
+        await self.visions.close()
+        await self.languages.close()
+        if self._metrics_server is not None:
+            self._metrics_server.close()
+
+    async def _on_roster(self, roster: Sequence[ReplicaAddress]) -> None:
+        await self.visions.update(roster)
+        await self.languages.update(roster)
+
+
+def _bounds(config: RouterConfig) -> AdmissionBounds:
+    return AdmissionBounds(
+        requests=config.max_requests,
+        cost=RequestCost(
+            tiles=config.max_outstanding_tiles,
+            tokens=config.max_outstanding_tokens,
+            image_bytes=config.max_retained_image_bytes,
+        ),
+        retry_after_seconds=config.retry_after_seconds,
+    )
+
+
+async def run(settings: RouterSettings) -> None:
+    """Run one router until SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    watch_stdin(loop, stopping)
+    router = Router(settings)
+    ready = await router.start()
+    sys.stdout.write(ready.model_dump_json() + "\n")
+    sys.stdout.flush()
+    await stopping.wait()
+    await router.stop()
+
+
+def watch_stdin(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+    """Stop when stdin ends: the supervisor holds its other end and is gone."""
+
+    def wait() -> None:
+        sys.stdin.read()
+        loop.call_soon_threadsafe(stopping.set)
+
+    threading.Thread(target=wait, name="supervisor-watch", daemon=True).start()
+
+
+def main() -> None:
+    """Entry point of the child process."""
+    set_up_logging("router")
+    asyncio.run(run(RouterSettings.model_validate_json(sys.stdin.readline())))
+
+
+if __name__ == "__main__":
+    main()

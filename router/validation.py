@@ -1,0 +1,222 @@
+"""The door: a raw wire request becomes a `ValidRequest`, or one error that names the field."""
+
+import math
+import secrets
+import uuid
+from dataclasses import dataclass
+
+from common.config import RouterConfig
+from common.conversation import ImageGroupPart, PromptMessage, TextPart
+from common.errors import InvalidImageError, InvalidRequestError, ModelNotFoundError
+from common.image_file import image_key, inspect_image
+from common.model_config import ModelConfig
+from common.tiling import choose_grid
+from common.types import ResolutionScope, Role
+from protos.dvd.v1 import inference_pb2
+from router.requests import RequestCost, ValidImage, ValidRequest
+
+MAX_REQUEST_ID_CHARACTERS = 128
+MAX_TEMPERATURE = 2.0
+MAX_SEED = 2**63 - 1
+# Cost estimate only; the language service counts exactly.
+BYTES_PER_TOKEN = 3
+ASSUMED_ANSWER_TOKENS = 256
+
+ROLES = {
+    inference_pb2.ROLE_SYSTEM: Role.SYSTEM,
+    inference_pb2.ROLE_USER: Role.USER,
+    inference_pb2.ROLE_ASSISTANT: Role.ASSISTANT,
+}
+SCOPES = {
+    inference_pb2.RESOLUTION_SCOPE_REQUEST: ResolutionScope.REQUEST,
+    inference_pb2.RESOLUTION_SCOPE_IMAGE: ResolutionScope.IMAGE,
+    inference_pb2.RESOLUTION_SCOPE_ABSOLUTE: ResolutionScope.ABSOLUTE,
+    inference_pb2.RESOLUTION_SCOPE_OFF: ResolutionScope.OFF,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What the router knows of the model.
+
+    Attributes:
+        name: Name to give in requests.
+        fingerprint: Hash of configuration and weights.
+        config: Its configuration.
+        max_context_tokens: Longest prompt and answer together, as deployed.
+    """
+
+    name: str
+    fingerprint: str
+    config: ModelConfig
+    max_context_tokens: int
+
+
+class RequestValidator:
+    """Validates the requests of one public door."""
+
+    def __init__(self, config: RouterConfig, model: ServedModel) -> None:
+        self._config = config
+        self._model = model
+
+    def validate(self, wire: inference_pb2.GenerateRequest) -> ValidRequest:
+        """Check everything that can be known before any work is done.
+
+        Raises:
+            InvalidRequestError: Names the field at fault.
+            ModelNotFoundError: Another model was asked for.
+        """
+        if wire.model not in ("", self._model.name):
+            raise ModelNotFoundError(f"The served model is {self._model.name}.")
+        request_id = self._request_id(wire.request_id)
+        images: list[ValidImage] = []
+        messages = self._messages(wire, images)
+        max_tokens, temperature, seed = self._sampling(wire.sampling)
+        cost = self._cost(messages, images, max_tokens)
+        return ValidRequest(
+            request_id=request_id,
+            messages=messages,
+            images=tuple(images),
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+            scope=self._scope(wire),
+            cost=cost,
+        )
+
+    @staticmethod
+    def _request_id(given: str) -> str:
+        if len(given) > MAX_REQUEST_ID_CHARACTERS or not (given.isascii() and given.isprintable()):
+            raise InvalidRequestError(
+                f"A request id has at most {MAX_REQUEST_ID_CHARACTERS} printable ASCII characters.",
+                "request_id",
+            )
+        return given or uuid.uuid4().hex
+
+    def _messages(
+        self, wire: inference_pb2.GenerateRequest, images: list[ValidImage]
+    ) -> tuple[PromptMessage, ...]:
+        if not wire.messages:
+            raise InvalidRequestError("A request needs at least one message.", "messages")
+        messages = tuple(
+            self._message(message, f"messages[{index}]", images)
+            for index, message in enumerate(wire.messages)
+        )
+        for index, message in enumerate(messages[1:], start=1):
+            if message.role is Role.SYSTEM:
+                raise InvalidRequestError(
+                    "Only the first message may be the system's.", f"messages[{index}].role"
+                )
+        if messages[-1].role is not Role.USER:
+            raise InvalidRequestError(
+                "The last message must be the user's.", f"messages[{len(messages) - 1}].role"
+            )
+        return messages
+
+    def _message(
+        self, wire: inference_pb2.Message, field: str, images: list[ValidImage]
+    ) -> PromptMessage:
+        role = ROLES.get(wire.role)
+        if role is None:
+            raise InvalidRequestError("A message needs a role.", f"{field}.role")
+        if not wire.parts:
+            raise InvalidRequestError("A message needs at least one part.", f"{field}.parts")
+        parts = []
+        for index, part in enumerate(wire.parts):
+            here = f"{field}.parts[{index}]"
+            if part.WhichOneof("part") != "text" and role is not Role.USER:
+                raise InvalidRequestError("Only user messages may hold pictures.", here)
+            parts.append(self._part(part, here, images))
+        return PromptMessage(role, tuple(parts))
+
+    def _part(
+        self, wire: inference_pb2.Part, field: str, images: list[ValidImage]
+    ) -> TextPart | ImageGroupPart:
+        kind = wire.WhichOneof("part")
+        if kind == "text":
+            return TextPart(wire.text)
+        if kind == "image":
+            return ImageGroupPart((self._image(wire.image, f"{field}.image", images),))
+        if kind == "image_group" and wire.image_group.images:
+            group = enumerate(wire.image_group.images)
+            return ImageGroupPart(
+                tuple(
+                    self._image(image, f"{field}.image_group.images[{index}]", images)
+                    for index, image in group
+                )
+            )
+        raise InvalidRequestError("A part needs text or at least one picture.", field)
+
+    def _image(self, wire: inference_pb2.Image, field: str, images: list[ValidImage]) -> int:
+        limit = self._config.max_images_per_request
+        if len(images) == limit:
+            raise InvalidRequestError(f"A request may have {limit} pictures.", field)
+        try:
+            size = inspect_image(wire.data, wire.mime_type, self._config.images)
+        except InvalidImageError as error:
+            raise InvalidImageError(error.message, field) from error
+        tiling = self._model.config.tiling
+        grid = choose_grid(size.width, size.height, tiling)
+        images.append(ValidImage(wire.data, image_key(wire.data, tiling), grid, field))
+        return len(images) - 1
+
+    @staticmethod
+    def _sampling(
+        wire: inference_pb2.SamplingParameters,
+    ) -> tuple[int | None, float | None, int]:
+        max_tokens = wire.max_tokens if wire.HasField("max_tokens") else None
+        if max_tokens == 0:
+            raise InvalidRequestError("max_tokens must be at least 1.", "sampling.max_tokens")
+        temperature = wire.temperature if wire.HasField("temperature") else None
+        if temperature is not None and not 0.0 <= temperature <= MAX_TEMPERATURE:
+            shown = "not a number" if math.isnan(temperature) else f"{temperature:g}"
+            raise InvalidRequestError(
+                f"temperature must be from 0 to {MAX_TEMPERATURE:g}; it is {shown}.",
+                "sampling.temperature",
+            )
+        seed = wire.seed if wire.HasField("seed") else secrets.randbelow(MAX_SEED + 1)
+        if seed > MAX_SEED:
+            raise InvalidRequestError(f"seed must be at most {MAX_SEED}.", "sampling.seed")
+        return max_tokens, temperature, seed
+
+    def _scope(self, wire: inference_pb2.GenerateRequest) -> ResolutionScope:
+        asked = wire.resolution_scope
+        if asked == inference_pb2.RESOLUTION_SCOPE_UNSPECIFIED:
+            return self._config.resolution_scope
+        if asked not in SCOPES:
+            raise InvalidRequestError("Unknown resolution scope.", "resolution_scope")
+        return SCOPES[asked]
+
+    def _cost(
+        self,
+        messages: tuple[PromptMessage, ...],
+        images: list[ValidImage],
+        max_tokens: int | None,
+    ) -> RequestCost:
+        tiles = sum(image.grid.num_tiles for image in images)
+        if tiles > self._config.max_tiles_per_request:
+            raise InvalidRequestError(
+                f"The pictures have {tiles} tiles; "
+                f"a request may have {self._config.max_tiles_per_request}.",
+                "messages",
+            )
+        visual_tokens = tiles * self._model.config.full_tokens_per_tile
+        if visual_tokens >= self._model.max_context_tokens:
+            raise InvalidRequestError(
+                f"The pictures need {visual_tokens} tokens; "
+                f"the context has {self._model.max_context_tokens}.",
+                "messages",
+            )
+        text_bytes = sum(
+            len(part.text.encode())
+            for message in messages
+            for part in message.parts
+            if isinstance(part, TextPart)
+        )
+        return RequestCost(
+            tiles=tiles,
+            tokens=visual_tokens
+            + text_bytes // BYTES_PER_TOKEN
+            + min(max_tokens or ASSUMED_ANSWER_TOKENS, self._model.max_context_tokens),
+            image_bytes=sum(len(image.data) for image in images),
+        )
