@@ -1,0 +1,209 @@
+"""The `dvd` command: serve, ask, demo, version."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Coroutine
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from common.errors import ConfigError, DvdError
+from common.log import set_up_logging
+from common.model_files import RANDOM_WEIGHTS_NOTE, resolve_model
+from deploy.config import DeployConfig, load_config, parse_assignment
+from deploy.ray_environment import prepare_ray
+
+DEFAULT_SERVER = "127.0.0.1:50051"
+USAGE_ERROR = 2
+RUNTIME_ERROR = 1
+
+app = typer.Typer(
+    help="Serve InternVL3.5 with decoupled vision and language.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+log = logging.getLogger(__name__)
+
+Model = Annotated[str | None, typer.Argument(help="Model directory or hub id.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML file; flags win over it.")
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any key of the configuration, as key=value; may be repeated."),
+]
+VisionReplicas = Annotated[
+    int | None,
+    typer.Option("--vision-replicas", "--encoder-replicas", help="Vision replicas.", min=1),
+]
+LanguageReplicas = Annotated[
+    int | None, typer.Option("--language-replicas", help="Language replicas.", min=1)
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+
+
+@app.command()
+def serve(
+    model: Model = None,
+    config: ConfigFile = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of a hub id.")] = None,
+    served_model_name: Annotated[str | None, typer.Option(help="Name clients give.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address of the public door.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Public gRPC port; 0: a free one.")] = None,
+    metrics_port: Annotated[int | None, typer.Option(help="Router's metrics port.")] = None,
+    vision_replicas: VisionReplicas = None,
+    language_replicas: LanguageReplicas = None,
+    device: Device = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to join.")] = None,
+    assign: Assignments = None,
+    print_config: Annotated[bool, typer.Option(help="Show the whole configuration.")] = False,
+) -> None:
+    """Start a cluster and serve until told to stop."""
+    flags = {
+        "model": model,
+        "revision": revision,
+        "served_model_name": served_model_name,
+        "router.host": host,
+        "router.grpc_port": grpc_port,
+        "router.metrics_port": metrics_port,
+        "vision.placement.replicas": vision_replicas,
+        "language.placement.replicas": language_replicas,
+        "device": device,
+        "ray.address": address,
+    }
+    settings = _settings(config, flags, assign)
+    if print_config:
+        console.print_json(settings.model_dump_json())
+        return
+    set_up_logging("dvd")
+    _run(_serve(settings))
+
+
+@app.command()
+def ask(
+    words: Annotated[
+        list[str], typer.Argument(metavar="IMAGE... QUESTION", help="Pictures, then the question.")
+    ],
+    server: Annotated[str, typer.Option(help="host:port of a router.")] = DEFAULT_SERVER,
+    max_tokens: Annotated[int | None, typer.Option(help="Answer limit.", min=1)] = None,
+    resolution: Annotated[
+        str | None, typer.Option(help="Scope of ViR: request, image, absolute or off.")
+    ] = None,
+) -> None:
+    """Ask a running cluster about pictures; the answer streams."""
+    _run(_ask(words, server, max_tokens, resolution))
+
+
+@app.command()
+def demo(
+    model: Model = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the answers to this file.")
+    ] = None,
+    config: ConfigFile = None,
+    assign: Assignments = None,
+) -> None:
+    """Start a cluster on this machine, ask it about the example pictures, stop it."""
+    flags = {"model": model, "router.grpc_port": 0}
+    settings = _settings(config, flags, assign)
+    set_up_logging("dvd", "WARNING")
+    _run(_demo(settings, json_file))
+
+
+@app.command()
+def version() -> None:
+    """Show the installed version."""
+    typer.echo(f"dvd {installed_version('dvd-serving')}")
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+def _settings(config: Path | None, flags: dict[str, Any], assign: list[str] | None) -> DeployConfig:
+    try:
+        overrides = {key: value for key, value in flags.items() if value is not None}
+        overrides.update(parse_assignment(text) for text in assign or ())
+        return load_config(config, overrides)
+    except ConfigError as error:
+        errors.print(f"[red]{error.message}[/red]")
+        raise typer.Exit(USAGE_ERROR) from error
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        asyncio.run(work)
+    except ConfigError as error:
+        errors.print(f"[red]{error.message}[/red]")
+        raise typer.Exit(USAGE_ERROR) from error
+    except DvdError as error:
+        errors.print(f"[red]{error.message}[/red]")
+        raise typer.Exit(RUNTIME_ERROR) from error
+
+
+async def _serve(settings: DeployConfig) -> None:
+    prepare_ray(settings.ray)
+    from deploy.supervisor import Supervisor  # noqa: PLC0415  # Ray and torch take seconds
+
+    supervisor = Supervisor(settings)
+    try:
+        ready = await supervisor.start()
+        stopping = stop_on_signals()
+        for replica in ready.replicas:
+            log.info("%-12s %s metrics %s", replica.name, replica.address, replica.metrics_address)
+        log.info("metrics at http://%s/metrics", ready.router.metrics_address)
+        log.info("serving %s at %s", ready.model_name, ready.router.address)
+        await supervisor.run(stopping)
+        log.info("stopping: draining for up to %g seconds", settings.drain_seconds)
+    finally:
+        await supervisor.stop()
+
+
+async def _ask(words: list[str], server: str, max_tokens: int | None, scope: str | None) -> None:
+    from deploy.ask import ask_and_show  # noqa: PLC0415
+
+    await ask_and_show(console, server, words, max_tokens, scope)
+
+
+async def _demo(settings: DeployConfig, json_file: Path | None) -> None:
+    prepare_ray(settings.ray)
+    from deploy.demo import run_demo, write_rows  # noqa: PLC0415
+    from deploy.supervisor import Supervisor  # noqa: PLC0415
+
+    note = resolve_model(settings.model, settings.revision) / RANDOM_WEIGHTS_NOTE
+    supervisor = Supervisor(settings)
+    try:
+        with console.status("Starting a cluster: Ray, a vision replica, a language replica…"):
+            ready = await supervisor.start()
+        if note.is_file():
+            console.print(f"[yellow]{note.read_text().strip()}[/yellow]")
+        rows = await run_demo(ready.router.address, console)
+    finally:
+        await supervisor.stop()
+    if json_file is not None:
+        write_rows(json_file, rows)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Turn SIGTERM and SIGINT into an event; a second signal ends the process at once."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        stopping.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    # After Ray's own handlers, which would end the process without draining.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    return stopping

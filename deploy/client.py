@@ -1,0 +1,103 @@
+"""A small client of the public gRPC door, for the command line, the demo and the benchmarks."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.rpc import call, each, open_channel
+from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
+
+MAX_MESSAGE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer.
+
+    Attributes:
+        text: All of it.
+        token_ids: Its tokens.
+        finished: Usage, timings and how the pictures were compressed.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    finished: inference_pb2.GenerateFinished
+
+
+class InferenceClient:
+    """One channel to a router."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = open_channel(address, MAX_MESSAGE_BYTES)
+        self._stub = inference_pb2_grpc.InferenceServiceStub(self._channel)
+
+    async def model(self, timeout_seconds: float = 5.0) -> inference_pb2.GetModelResponse:
+        """Ask what is served.
+
+        Raises:
+            DvdError: What the router answered; UnavailableError where there is none.
+        """
+        return await call(
+            self._stub.GetModel(inference_pb2.GetModelRequest(), timeout=timeout_seconds)
+        )
+
+    async def stream(
+        self, request: inference_pb2.GenerateRequest, timeout_seconds: float | None = 600.0
+    ) -> AsyncIterator[inference_pb2.GenerateResponse]:
+        """Answer one request, event by event.
+
+        Raises:
+            DvdError: What the router answered.
+        """
+        generate = self._stub.Generate(request, timeout=timeout_seconds)
+        try:
+            async for response in each(generate):
+                yield response
+        finally:
+            generate.cancel()
+
+    async def answer(
+        self, request: inference_pb2.GenerateRequest, timeout_seconds: float | None = 600.0
+    ) -> Answer:
+        """Answer one request, whole.
+
+        Raises:
+            DvdError: What the router answered.
+        """
+        text: list[str] = []
+        token_ids: list[int] = []
+        finished = inference_pb2.GenerateFinished()
+        async for response in self.stream(request, timeout_seconds):
+            text.append(response.delta.text)
+            token_ids += response.delta.token_ids
+            if response.HasField("finished"):
+                finished = response.finished
+        return Answer("".join(text), tuple(token_ids), finished)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+
+def ask_about(
+    images: Sequence[Path],
+    question: str,
+    max_tokens: int | None = None,
+    scope: inference_pb2.ResolutionScope | None = None,
+) -> inference_pb2.GenerateRequest:
+    """Make a greedy request: pictures first, then the question.
+
+    Several pictures are announced one by one, as the models were trained.
+    """
+    parts = []
+    for index, path in enumerate(images, start=1):
+        if len(images) > 1:
+            parts.append(inference_pb2.Part(text=f"Image-{index}: "))
+        parts.append(inference_pb2.Part(image=inference_pb2.Image(data=path.read_bytes())))
+    parts.append(inference_pb2.Part(text=question))
+    return inference_pb2.GenerateRequest(
+        messages=[inference_pb2.Message(role=inference_pb2.ROLE_USER, parts=parts)],
+        sampling=inference_pb2.SamplingParameters(max_tokens=max_tokens, temperature=0.0),
+        resolution_scope=scope,
+    )

@@ -1,0 +1,171 @@
+"""The configuration of a whole deployment: YAML, overlaid by the command line.
+
+Strict: an unknown key is an error that names the nearest known one. Every process is handed its
+own part and nothing else.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+
+from common.config import LanguageServiceConfig, RouterConfig, StrictModel, VisionServiceConfig
+from common.errors import ConfigError
+
+DEFAULT_MODEL = "models/internvl3_5-tiny-flash"
+
+Document = dict[str, Any]
+
+
+class PlacementConfig(StrictModel):
+    """What each replica of a role asks of Ray.
+
+    Attributes:
+        replicas: How many.
+        num_cpus: Logical CPUs of each.
+        num_gpus: GPUs of each; null asks for one where the device is CUDA.
+        max_restarts: How often Ray restarts a lost replica.
+    """
+
+    replicas: PositiveInt = 1
+    num_cpus: PositiveFloat = 1.0
+    num_gpus: NonNegativeFloat | None = None
+    max_restarts: int = Field(default=5, ge=-1)
+
+
+class VisionConfig(StrictModel):
+    """The vision side."""
+
+    placement: PlacementConfig = PlacementConfig()
+    service: VisionServiceConfig = VisionServiceConfig()
+
+
+class LanguageConfig(StrictModel):
+    """The language side."""
+
+    placement: PlacementConfig = PlacementConfig()
+    service: LanguageServiceConfig = LanguageServiceConfig()
+
+
+class RayConfig(StrictModel):
+    """How Ray is reached.
+
+    Attributes:
+        address: An existing cluster; null starts one on this machine that ends with the command.
+        auth_mode: Ray's own authentication, always set explicitly.
+    """
+
+    address: str | None = None
+    auth_mode: Literal["token", "disabled"] = "token"
+
+
+class DeployConfig(StrictModel):
+    """Everything that `dvd serve` needs to know.
+
+    Attributes:
+        model: Model directory or hub id.
+        revision: Branch, tag or commit of a hub id.
+        served_model_name: Name that clients give; null takes the last part of `model`.
+        device: `auto` takes CUDA where there is one.
+        start_timeout_seconds: Time for all replicas to become ready.
+        drain_seconds: Time for running answers when the command is told to stop.
+        ray: How Ray is reached.
+        vision: The vision side.
+        language: The language side.
+        router: The public door.
+    """
+
+    model: str = DEFAULT_MODEL
+    revision: str | None = None
+    served_model_name: str | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    start_timeout_seconds: PositiveFloat = 600.0
+    drain_seconds: NonNegativeFloat = 30.0
+    ray: RayConfig = RayConfig()
+    vision: VisionConfig = VisionConfig()
+    language: LanguageConfig = LanguageConfig()
+    router: RouterConfig = RouterConfig()
+
+    @property
+    def model_name(self) -> str:
+        """Name that clients give."""
+        return self.served_model_name or self.model.rstrip("/").rpartition("/")[2]
+
+
+def load_config(file: Path | None, overrides: Mapping[str, Any]) -> DeployConfig:
+    """Read a configuration file and lay the command line over it.
+
+    Args:
+        file: YAML file; None for the defaults.
+        overrides: Values by dotted key, such as `router.grpc_port`.
+
+    Raises:
+        ConfigError: The file cannot be read, or a key or value is wrong.
+    """
+    document = _read(file) if file is not None else {}
+    for key, value in overrides.items():
+        _set(document, key.split("."), value)
+    try:
+        return DeployConfig.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Split `key=value` of the command line; the value is read as YAML.
+
+    Raises:
+        ConfigError: There is no `=`, or the value is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set takes key=value, such as router.grpc_port=50051; got {text!r}.")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as cause:
+        raise ConfigError(f"The value of {key} is not valid YAML.") from cause
+
+
+def _read(file: Path) -> Document:
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as cause:
+        raise ConfigError(f"Cannot read the configuration file {file}.") from cause
+    except (yaml.YAMLError, UnicodeDecodeError) as cause:
+        raise ConfigError(f"{file} is not valid YAML.") from cause
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{file} must hold keys and values.")
+    return document
+
+
+def _set(document: Document, path: Sequence[str], value: Any) -> None:
+    for name in path[:-1]:
+        document = document.setdefault(name, {})
+        if not isinstance(document, dict):
+            raise ConfigError(f"{'.'.join(path)} is set, but {name} is not a section.")
+    document[path[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{key}: {first['msg']}."
+    known = list(_section(first["loc"][:-1]).model_fields)
+    near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.0)
+    return f"Unknown key {key}; did you mean {'.'.join([*map(str, first['loc'][:-1]), *near])}?"
+
+
+def _section(path: Sequence[str | int]) -> type[BaseModel]:
+    section: type[BaseModel] = DeployConfig
+    for name in path:
+        kind = section.model_fields[str(name)].annotation
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            break
+        section = kind
+    return section

@@ -1,0 +1,67 @@
+"""Which replicas a configuration asks for: pure, so that it can be read and tested."""
+
+from pathlib import Path
+
+from common.replica_server import ReplicaSpec
+from common.types import ReplicaRole
+from deploy.config import DeployConfig, PlacementConfig
+from deploy.placement import ReplicaPlan
+from language_service.actor import LanguageActor
+from vision_service.actor import VisionActor
+
+LOOPBACK = "127.0.0.1"
+
+
+def plan_replicas(config: DeployConfig, model_dir: Path, device: str) -> list[ReplicaPlan]:
+    """List every replica to start.
+
+    Args:
+        config: The deployment.
+        model_dir: Resolved model directory.
+        device: `cpu` or `cuda`, settled.
+    """
+    vision, language = config.vision, config.language
+    # A cluster that is this machine alone is reached from this machine alone.
+    host = LOOPBACK if config.ray.address is None else None
+    return [
+        ReplicaPlan(
+            name=name,
+            role=ReplicaRole.VISION,
+            actor_class=VisionActor,
+            arguments=(
+                ReplicaSpec(name, model_dir, device, host),
+                vision.service,
+                config.router.images,
+            ),
+            placement=vision.placement,
+            num_gpus=_num_gpus(vision.placement, device),
+            env_vars=_thread_budget(vision.service.num_threads),
+        )
+        for name in _names(ReplicaRole.VISION, vision.placement)
+    ] + [
+        ReplicaPlan(
+            name=name,
+            role=ReplicaRole.LANGUAGE,
+            actor_class=LanguageActor,
+            arguments=(ReplicaSpec(name, model_dir, device, host), language.service),
+            placement=language.placement,
+            num_gpus=_num_gpus(language.placement, device),
+            env_vars=_thread_budget(language.service.num_threads),
+        )
+        for name in _names(ReplicaRole.LANGUAGE, language.placement)
+    ]
+
+
+def _names(role: ReplicaRole, placement: PlacementConfig) -> list[str]:
+    return [f"{role}-{index}" for index in range(placement.replicas)]
+
+
+def _num_gpus(placement: PlacementConfig, device: str) -> float:
+    if placement.num_gpus is not None:
+        return placement.num_gpus
+    return 1.0 if device == "cuda" else 0.0
+
+
+def _thread_budget(num_threads: int) -> dict[str, str]:
+    # Set before the process starts: the thread pools of OpenMP are sized on import.
+    return {"OMP_NUM_THREADS": str(num_threads), "TOKENIZERS_PARALLELISM": "false"}

@@ -1,0 +1,46 @@
+"""Reach Ray: an existing cluster, or one on this machine that ends with us.
+
+Ray places, starts and restarts replicas; requests never pass through it.
+"""
+
+import logging
+import os
+
+import ray
+
+from deploy.config import DeployConfig
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "dvd"
+# Ray's smallest; nothing of ours goes through the object store.
+OBJECT_STORE_BYTES = 80 << 20
+
+
+def connect(config: DeployConfig) -> None:
+    """Join the configured cluster, or start one with room for every replica."""
+    if config.ray.address is not None:
+        ray.init(address=config.ray.address, namespace=NAMESPACE, log_to_driver=True)
+        return
+    log.info("starting Ray on this machine")
+    ray.init(
+        address="local",
+        namespace=NAMESPACE,
+        num_cpus=_logical_cpus(config),
+        object_store_memory=OBJECT_STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=True,
+        _node_ip_address="127.0.0.1",
+    )
+
+
+def disconnect() -> None:
+    """Leave Ray; a cluster that we started ends."""
+    ray.shutdown()
+
+
+def _logical_cpus(config: DeployConfig) -> int:
+    """CPUs for the scheduler's books: enough for every replica, however few cores there are."""
+    placements = (config.vision.placement, config.language.placement)
+    wanted = sum(placement.replicas * placement.num_cpus for placement in placements)
+    return max(os.cpu_count() or 1, int(wanted) + 1)
