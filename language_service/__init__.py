@@ -1,0 +1,1 @@
+"""Text and visual tokens in, tokens out."""

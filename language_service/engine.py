@@ -1,0 +1,275 @@
+"""The language engine: prompts in, tokens out, one step at a time.
+
+One thread calls `step` for as long as it returns True and then sleeps until `on_work`. Servicers
+submit and cancel from any thread. A step takes in what came, lets the scheduler choose tokens,
+runs the model once over all of them, and gives each request its new token.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from transformers import PreTrainedModel
+
+from common.errors import (
+    CancelledRequestError,
+    CheckpointError,
+    DvdError,
+    EmbeddingRejectedError,
+    InvalidRequestError,
+    StartupError,
+)
+from common.types import FinishReason, SamplingParameters
+from language_service.detokenizer import Detokenizer
+from language_service.generation import (
+    EngineEvent,
+    Generation,
+    GenerationFailed,
+    GenerationRequest,
+)
+from language_service.kv_cache import KvCache
+from language_service.model_runner import ModelRunner
+from language_service.prompt import Prompt, TextSegment, VisualSegment
+from language_service.sampler import INVALID_TOKEN
+from language_service.scheduler import EngineLimits, Scheduler, StepPlan
+
+logger = logging.getLogger(__name__)
+
+
+class AnswerTokenizer(Protocol):
+    """The part of a tokenizer that answers need."""
+
+    @property
+    def eos_token_ids(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """One past the largest token id."""
+
+    def detokenizer(self) -> Detokenizer:
+        """Start the text of a new answer."""
+
+
+class LanguageEngine:
+    """Continuous batching over one model.
+
+    Args:
+        model: From `load_language_model`.
+        tokenizer: Ends and spells answers.
+        kv_cache: On the model's device, in its element type.
+        limits: Bounds of a step and of a request.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: AnswerTokenizer,
+        kv_cache: KvCache,
+        limits: EngineLimits,
+        clock: Callable[[], float],
+    ) -> None:
+        self._runner = ModelRunner(model, kv_cache)
+        if tokenizer.vocabulary_size > self._runner.vocabulary_size:
+            raise CheckpointError(
+                f"The tokenizer knows {tokenizer.vocabulary_size} tokens, "
+                f"the model only {self._runner.vocabulary_size}."
+            )
+        self._scheduler = Scheduler(limits, kv_cache.runs)
+        self._tokenizer = tokenizer
+        self._kv_cache = kv_cache
+        self.limits = limits
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._generations: dict[str, Generation] = {}
+        self._arrived: list[Generation] = []
+        self._cancelled: list[Generation] = []
+        self.on_work: Callable[[], None] = lambda: None
+        """Called from any thread when there is something to do; set it before the first request."""
+
+    @property
+    def max_request_tokens(self) -> int:
+        """Longest prompt and answer together that can ever run."""
+        return min(self.limits.max_context_tokens, self._kv_cache.num_tokens)
+
+    @property
+    def running_requests(self) -> int:
+        """Requests that hold KV room."""
+        return self._scheduler.num_running
+
+    @property
+    def waiting_requests(self) -> int:
+        """Requests that are submitted and hold no KV room yet."""
+        return max(len(self._generations) - self._scheduler.num_running, 0)
+
+    @property
+    def outstanding_tokens(self) -> int:
+        """Tokens still to compute, answers counted at their longest."""
+        with self._lock:
+            generations = list(self._generations.values())
+        return sum(generation.sequence.num_outstanding_tokens for generation in generations)
+
+    @property
+    def free_kv_tokens(self) -> int:
+        """Tokens that fit into the KV cache beside those that run."""
+        return self._kv_cache.num_free_tokens
+
+    @property
+    def used_kv_tokens(self) -> int:
+        """Tokens of the KV cache that running requests hold; 0 when idle."""
+        return self._kv_cache.num_tokens - self._kv_cache.num_free_tokens
+
+    def check_fits(self, num_prompt_tokens: int, max_tokens: int) -> None:
+        """Check that a request can run at all.
+
+        Raises:
+            InvalidRequestError: It is longer than `max_request_tokens`, or empty.
+        """
+        if num_prompt_tokens < 1 or max_tokens < 1:
+            raise InvalidRequestError(
+                "The prompt and max_tokens must each be at least 1 token.", field="messages"
+            )
+        if num_prompt_tokens + max_tokens > self.max_request_tokens:
+            raise InvalidRequestError(
+                f"The prompt has {num_prompt_tokens} tokens and max_tokens is {max_tokens}, "
+                f"together {num_prompt_tokens + max_tokens}; "
+                f"the limit is {self.max_request_tokens}.",
+                field="messages",
+            )
+
+    def submit(self, request: GenerationRequest) -> None:
+        """Take a request; thread-safe.
+
+        Raises:
+            InvalidRequestError: It can never fit, or its id is in use.
+            EmbeddingRejectedError: An embedding has the wrong shape.
+        """
+        self.check_fits(request.prompt.num_tokens, request.sampling.max_tokens)
+        self._check_embeddings(request.prompt)
+        generation = Generation(request, self._tokenizer.detokenizer(), self._clock())
+        with self._lock:
+            if request.request_id in self._generations:
+                raise InvalidRequestError(
+                    f"The request id {request.request_id} is in use.", field="request_id"
+                )
+            self._generations[request.request_id] = generation
+            self._arrived.append(generation)
+        self.on_work()
+
+    def cancel(self, request_id: str) -> None:
+        """End a request before the next step; thread-safe, and harmless if it is gone."""
+        with self._lock:
+            generation = self._generations.get(request_id)
+            if generation is not None:
+                self._cancelled.append(generation)
+        self.on_work()
+
+    def step(self) -> bool:
+        """Advance every running request; engine thread only.
+
+        Returns:
+            False when there was nothing to do.
+        """
+        self._drain()
+        plan = self._scheduler.schedule()
+        if not plan.chunks:
+            return False
+        try:
+            token_ids = self._run(plan)
+        except RuntimeError:  # torch reports failed kernels and exhausted memory so
+            logger.exception("A step of %d sequences failed.", len(plan.chunks))
+            self._fail(plan)
+        else:
+            self._advance(plan, token_ids)
+        return True
+
+    def warm_up(self) -> None:
+        """Run a largest step and an answer token, so that the first request finds all in place.
+
+        Raises:
+            StartupError: The device cannot run them.
+        """
+        num_tokens = min(self.limits.max_batch_tokens, self.max_request_tokens - 2)
+        events: list[EngineEvent] = []
+        prompt = Prompt((TextSegment((0,) * num_tokens),))
+        sampling = SamplingParameters(max_tokens=2, temperature=0.0, seed=0)
+        self.submit(GenerationRequest("warm-up", prompt, sampling, events.append))
+        while self.step():
+            pass
+        if isinstance(events[-1], GenerationFailed):
+            raise StartupError(f"The language model cannot run a step of {num_tokens} tokens.")
+
+    def _drain(self) -> None:
+        """Queue what was submitted, end what was cancelled."""
+        with self._lock:
+            arrived, self._arrived = self._arrived, []
+            cancelled, self._cancelled = self._cancelled, []
+        for generation in arrived:
+            self._scheduler.add(generation.sequence)
+        for generation in cancelled:
+            # It may have ended since, and its id may even be in use again.
+            if self._generations.get(generation.sequence.request_id) is generation:
+                self._release(generation)
+                generation.fail(CancelledRequestError("The request was cancelled."))
+
+    def _run(self, plan: StepPlan) -> list[int]:
+        now = self._clock()
+        for sequence in plan.admitted:
+            self._generations[sequence.request_id].start(now)
+            sequence.prompt = self._runner.place(sequence.prompt)
+        return self._runner.run(plan)
+
+    def _advance(self, plan: StepPlan, token_ids: list[int]) -> None:
+        """Count what is computed and give each finished chunk's sequence its token."""
+        now = self._clock()
+        remaining = iter(token_ids)
+        for chunk in plan.chunks:
+            generation = self._generations[chunk.sequence.request_id]
+            # Both change as soon as the tokens are counted.
+            is_last, was_decoding = chunk.is_last, chunk.sequence.is_decoding
+            chunk.sequence.num_computed_tokens += chunk.num_tokens
+            if not is_last:
+                continue
+            if not was_decoding:
+                generation.note_first_token(now)
+            self._accept(generation, next(remaining), now)
+
+    def _accept(self, generation: Generation, token_id: int, now: float) -> None:
+        """Deliver a token or end the answer."""
+        sequence = generation.sequence
+        if token_id == INVALID_TOKEN:
+            self._release(generation)
+            generation.fail(DvdError("The model computed a value that is not finite."))
+        elif token_id in self._tokenizer.eos_token_ids:
+            self._release(generation)
+            generation.finish(FinishReason.STOP, now)
+        else:
+            generation.deliver(token_id)
+            if len(sequence.output_ids) == sequence.sampling.max_tokens:
+                self._release(generation)
+                generation.finish(FinishReason.LENGTH, now)
+
+    def _fail(self, plan: StepPlan) -> None:
+        for chunk in plan.chunks:
+            generation = self._generations[chunk.sequence.request_id]
+            self._release(generation)
+            generation.fail(DvdError())
+
+    def _release(self, generation: Generation) -> None:
+        """Forget a request and free its KV room."""
+        self._scheduler.remove(generation.sequence)
+        with self._lock:
+            del self._generations[generation.sequence.request_id]
+
+    def _check_embeddings(self, prompt: Prompt) -> None:
+        for segment in prompt.segments:
+            if not isinstance(segment, VisualSegment):
+                continue
+            shape = tuple(segment.embeddings.shape)
+            if len(shape) != 2 or shape[1] != self._runner.hidden_size:
+                raise EmbeddingRejectedError(
+                    f"An embedding has shape {list(shape)}, "
+                    f"the model reads [n, {self._runner.hidden_size}]."
+                )

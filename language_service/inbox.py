@@ -1,0 +1,235 @@
+"""Where embeddings wait: reserved whole and in order, filled by senders, freed with the request.
+
+A request reserves the upper bound of all its pictures at once, first come first served, so no
+request ever holds a part and waits for more: there is no deadlock. What the visual resolution
+router saves is given back as soon as a manifest names it. Used from the event loop alone.
+
+    reserve -> open -> write ... write -> commit -> (all committed) arrived -> release
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import torch
+
+from common.errors import EmbeddingRejectedError, InvalidRequestError, SlotTakenError
+from common.tensor_codec import bytes_tensor, checksum
+from language_service.embedding_manifest import EmbeddingFormat, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedImage:
+    """A picture that will arrive.
+
+    Attributes:
+        image_key: Hash of its bytes and processing options.
+        num_tiles: Tiles, thumbnail included.
+    """
+
+    image_key: bytes
+    num_tiles: int
+
+
+@dataclass(slots=True)
+class ImageSlot:
+    """The place of one picture: expected, then being written, then committed."""
+
+    expected: ExpectedImage
+    reserved_bytes: int
+    writer: "EmbeddingWriter | None" = None
+    embeddings: torch.Tensor | None = None
+
+
+class Reservation:
+    """The places of one request's pictures."""
+
+    def __init__(self, request_id: str, slots: list[ImageSlot]) -> None:
+        self.request_id = request_id
+        self.slots = slots
+        self._complete = asyncio.Event()
+        self.note_commit()
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Bytes held by this request."""
+        return sum(slot.reserved_bytes for slot in self.slots)
+
+    async def arrived(self) -> tuple[torch.Tensor, ...]:
+        """Wait for every picture; each is [visual tokens, hidden_size]."""
+        await self._complete.wait()
+        return tuple(slot.embeddings for slot in self.slots if slot.embeddings is not None)
+
+    def note_commit(self) -> None:
+        """Wake `arrived` once nothing is missing."""
+        if all(slot.embeddings is not None for slot in self.slots):
+            self._complete.set()
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingReservation:
+    """A request that has not got its room yet."""
+
+    reservation: Reservation
+    admitted: asyncio.Event
+
+
+class Inbox:
+    """All reservations of one language replica, under one byte budget."""
+
+    def __init__(self, max_bytes: int, accepted: EmbeddingFormat) -> None:
+        self.max_bytes = max_bytes
+        self.accepted = accepted
+        self.received_bytes = 0
+        self._reservations: dict[str, Reservation] = {}
+        self._waiting: dict[str, WaitingReservation] = {}
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Bytes held by all requests."""
+        return sum(held.reserved_bytes for held in self._reservations.values())
+
+    @property
+    def waiting_requests(self) -> int:
+        """Requests that wait for room."""
+        return len(self._waiting)
+
+    @asynccontextmanager
+    async def reserve(
+        self, request_id: str, images: Sequence[ExpectedImage]
+    ) -> AsyncIterator[Reservation]:
+        """Hold room for all pictures of a request, for the length of the context.
+
+        Raises:
+            InvalidRequestError: The request is larger than the whole inbox, or its id is in use.
+        """
+        slots = [ImageSlot(image, self.accepted.max_bytes(image.num_tiles)) for image in images]
+        reservation = Reservation(request_id, slots)
+        if reservation.reserved_bytes > self.max_bytes:
+            raise InvalidRequestError(
+                f"The pictures need {reservation.reserved_bytes} bytes of embeddings; "
+                f"a request may have {self.max_bytes}.",
+                "messages",
+            )
+        if request_id in self._reservations or request_id in self._waiting:
+            raise InvalidRequestError("The request id is in use.", "request_id")
+        try:
+            await self._admit(reservation)
+            yield reservation
+        finally:
+            self._reservations.pop(request_id, None)
+            self._waiting.pop(request_id, None)
+            self._admit_waiting()
+
+    def open(self, manifest: Manifest) -> "EmbeddingWriter":
+        """Check a manifest and take memory for its payload.
+
+        Raises:
+            EmbeddingRejectedError: Nobody waits for it, or its counts do not fit.
+            MismatchError: Sender and receiver serve different models.
+            SlotTakenError: The picture is here, or a later attempt is being written.
+        """
+        reservation = self._reservations.get(manifest.request_id)
+        if reservation is None or manifest.image_index >= len(reservation.slots):
+            raise EmbeddingRejectedError("No request waits for this embedding.")
+        slot = reservation.slots[manifest.image_index]
+        if slot.expected.image_key != manifest.image_key:
+            raise EmbeddingRejectedError(
+                "The embedding is of another picture than the one expected."
+            )
+        self.accepted.check(manifest, slot.expected.num_tiles)
+        if slot.embeddings is not None:
+            raise SlotTakenError("The picture has already arrived.")
+        if slot.writer is not None and slot.writer.manifest.attempt >= manifest.attempt:
+            raise SlotTakenError("Another attempt is writing this picture.")
+        if manifest.num_bytes > slot.reserved_bytes:
+            raise EmbeddingRejectedError("Another attempt used a different resolution.")
+        slot.writer = EmbeddingWriter(self, reservation, slot, manifest)
+        slot.reserved_bytes = manifest.num_bytes
+        self._admit_waiting()
+        return slot.writer
+
+    async def _admit(self, reservation: Reservation) -> None:
+        if not reservation.slots or (not self._waiting and self._fits(reservation)):
+            self._reservations[reservation.request_id] = reservation
+            return
+        turn = WaitingReservation(reservation, asyncio.Event())
+        self._waiting[reservation.request_id] = turn
+        await turn.admitted.wait()
+
+    def _fits(self, reservation: Reservation) -> bool:
+        return self.reserved_bytes + reservation.reserved_bytes <= self.max_bytes
+
+    def _admit_waiting(self) -> None:
+        """Admit in order of arrival; the first that does not fit holds up all behind it."""
+        for request_id, turn in list(self._waiting.items()):
+            if not self._fits(turn.reservation):
+                return
+            del self._waiting[request_id]
+            self._reservations[request_id] = turn.reservation
+            turn.admitted.set()
+
+
+class EmbeddingWriter:
+    """Receives one embedding in order; nothing is visible before the commit."""
+
+    def __init__(
+        self, inbox: Inbox, reservation: Reservation, slot: ImageSlot, manifest: Manifest
+    ) -> None:
+        self.manifest = manifest
+        self._inbox = inbox
+        self._reservation = reservation
+        self._slot = slot
+        self._payload = bytearray(manifest.num_bytes)
+        self._received = 0
+
+    def write(self, byte_offset: int, checksum_value: int, data: bytes) -> None:
+        """Take one chunk.
+
+        Raises:
+            SlotTakenError: A later attempt replaced this one.
+            EmbeddingRejectedError: Out of order, too long, empty or damaged.
+        """
+        if self._slot.writer is not self:
+            raise SlotTakenError("A later attempt is writing this picture.")
+        if byte_offset != self._received:
+            raise EmbeddingRejectedError(
+                f"A chunk starts at byte {byte_offset}; expected is {self._received}."
+            )
+        end = byte_offset + len(data)
+        if not data or end > self.manifest.num_bytes:
+            raise EmbeddingRejectedError(
+                f"A chunk ends at byte {end} of {self.manifest.num_bytes} or is empty."
+            )
+        if checksum(data) != checksum_value:
+            raise EmbeddingRejectedError(f"The chunk at byte {byte_offset} fails its checksum.")
+        self._payload[byte_offset:end] = data
+        self._received = end
+
+    def commit(self) -> None:
+        """Make the embedding visible.
+
+        Raises:
+            SlotTakenError: A later attempt replaced this one.
+            EmbeddingRejectedError: Bytes are missing, or a value is not finite.
+        """
+        if self._slot.writer is not self:
+            raise SlotTakenError("A later attempt is writing this picture.")
+        if self._received != self.manifest.num_bytes:
+            raise EmbeddingRejectedError(
+                f"The stream ended after {self._received} of {self.manifest.num_bytes} bytes."
+            )
+        manifest = self.manifest
+        embeddings = bytes_tensor(self._payload, manifest.dtype, manifest.hidden_size)
+        if not torch.isfinite(embeddings).all():
+            raise EmbeddingRejectedError("The embedding holds a value that is not finite.")
+        self._slot.embeddings = embeddings
+        self._slot.writer = None
+        self._inbox.received_bytes += manifest.num_bytes
+        self._reservation.note_commit()
+
+    def close(self) -> None:
+        """Give the place up unless it was committed, so that another attempt may write."""
+        if self._slot.writer is self:
+            self._slot.writer = None

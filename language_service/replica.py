@@ -1,0 +1,109 @@
+"""A whole language replica in one object: weights, engine, inbox, server. No Ray."""
+
+import logging
+import time
+from collections.abc import Callable
+
+import torch
+
+from common.checkpoint import weight_bytes
+from common.config import LanguageServiceConfig
+from common.devices import choose_device, choose_dtype
+from common.engine_thread import EngineThread
+from common.model_config import ModelConfig, load_model_config
+from common.model_files import fingerprint
+from common.replica_server import ReplicaServer, ReplicaSpec, new_identity, server_info
+from common.rpc import MAX_MESSAGE_BYTES
+from common.tensor_codec import WIRE_DTYPES
+from common.types import ReplicaAddress, ReplicaRole
+from language_service.answering import AnswerDefaults, Answerer
+from language_service.embedding_manifest import EmbeddingFormat
+from language_service.engine import LanguageEngine
+from language_service.inbox import Inbox
+from language_service.kv_cache import KvCache
+from language_service.metrics import LanguageMetrics
+from language_service.scheduler import EngineLimits
+from language_service.server import SERVICE_NAME, LanguageServicer
+from language_service.tokenizer import ORIGINAL_SYSTEM_MESSAGE, ChatTokenizer
+from language_service.weights import load_language_model
+from protos.dvd.v1 import language_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+
+class LanguageReplica:
+    """Loads the language part of a checkpoint and serves it."""
+
+    def __init__(
+        self, spec: ReplicaSpec, config: LanguageServiceConfig, on_crash: Callable[[], None]
+    ) -> None:
+        """Load weights and warm up; serving starts with `start`.
+
+        Args:
+            spec: Which replica this is.
+            config: Its settings.
+            on_crash: Called if the engine thread dies.
+
+        Raises:
+            CheckpointError: The model directory is wrong.
+        """
+        device = choose_device(spec.device)
+        dtype = choose_dtype(config.dtype, device)
+        torch.set_num_threads(config.num_threads)
+        model_config = load_model_config(spec.model_dir)
+        model = load_language_model(spec.model_dir, model_config, dtype, device)
+        system = ORIGINAL_SYSTEM_MESSAGE if config.system_message == "original" else None
+        tokenizer = ChatTokenizer(spec.model_dir, system)
+        cache = KvCache.for_model(model, config.kv_tokens)
+        limits = _limits(config, model_config)
+        self.engine = LanguageEngine(model, tokenizer, cache, limits, time.monotonic)
+        identity = new_identity(spec.name, ReplicaRole.LANGUAGE, fingerprint(spec.model_dir))
+        self.inbox = Inbox(
+            config.inbox_bytes, _embedding_format(model_config, dtype, identity.fingerprint)
+        )
+        defaults = AnswerDefaults(config.default_max_tokens, tokenizer.default_temperature)
+        held = weight_bytes(model)
+        metrics = LanguageMetrics(self.engine, self.inbox, held)
+        self._thread = EngineThread(spec.name, self.engine.step, on_crash)
+        self.engine.on_work = self._thread.wake
+        info = server_info(identity, model_config.text_hidden_size, held, WIRE_DTYPES[dtype])
+        self._server = ReplicaServer(identity, metrics.registry, MAX_MESSAGE_BYTES)
+        answerer = Answerer(tokenizer, self.inbox, self.engine, defaults)
+        language_pb2_grpc.add_LanguageServiceServicer_to_server(
+            LanguageServicer(info, answerer, self.inbox, self.engine, metrics),
+            self._server.rpc.server,
+        )
+        self.engine.warm_up()
+        log.info("%s ready: %d MB of weights on %s", spec.name, held >> 20, device)
+
+    async def start(self, host: str) -> ReplicaAddress:
+        """Start the engine thread and listen on free ports."""
+        self._thread.start()
+        return await self._server.start(host, SERVICE_NAME)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuse new requests, let running ones end within the grace, stop the engine."""
+        await self._server.stop(grace_seconds)
+        self._thread.stop()
+
+
+def _limits(config: LanguageServiceConfig, model_config: ModelConfig) -> EngineLimits:
+    return EngineLimits(
+        max_context_tokens=config.context_tokens(model_config.max_context_tokens),
+        max_batch_tokens=config.max_batch_tokens,
+        max_sequences=config.max_sequences,
+    )
+
+
+def _embedding_format(
+    model_config: ModelConfig, dtype: torch.dtype, model_fingerprint: str
+) -> EmbeddingFormat:
+    full = model_config.full_tokens_per_tile
+    flash = model_config.thresholds is not None
+    return EmbeddingFormat(
+        model_fingerprint=model_fingerprint,
+        dtype=dtype,
+        hidden_size=model_config.text_hidden_size,
+        full_tokens=full,
+        compressed_tokens=model_config.compressed_tokens_per_tile if flash else full,
+    )

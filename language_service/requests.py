@@ -1,0 +1,72 @@
+"""The router's wire request, read into what the language service works with. Wire types end here."""
+
+from dataclasses import dataclass
+
+from common.conversation import ImageGroupPart, PromptMessage, TextPart
+from common.errors import InvalidRequestError
+from common.types import Role
+from language_service.inbox import ExpectedImage
+from protos.dvd.v1 import inference_pb2, language_pb2
+
+ROLES = {
+    inference_pb2.ROLE_SYSTEM: Role.SYSTEM,
+    inference_pb2.ROLE_USER: Role.USER,
+    inference_pb2.ROLE_ASSISTANT: Role.ASSISTANT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageRequest:
+    """One request to answer.
+
+    Attributes:
+        request_id: Its name everywhere.
+        messages: The conversation.
+        images: The pictures that the messages refer to, by position.
+        max_tokens: Answer limit; None takes the service's default.
+        temperature: None takes the checkpoint's default.
+        seed: Seed of the sampling noise.
+        model_fingerprint: What the router paired.
+    """
+
+    request_id: str
+    messages: tuple[PromptMessage, ...]
+    images: tuple[ExpectedImage, ...]
+    max_tokens: int | None
+    temperature: float | None
+    seed: int
+    model_fingerprint: str
+
+
+def read_request(wire: language_pb2.LanguageServiceGenerateRequest) -> LanguageRequest:
+    """Translate a wire request.
+
+    Raises:
+        InvalidRequestError: A message has no role.
+    """
+    images: list[ExpectedImage] = []
+    sampling = wire.sampling
+    return LanguageRequest(
+        request_id=wire.request_id,
+        messages=tuple(_message(message, images) for message in wire.messages),
+        images=tuple(images),
+        max_tokens=sampling.max_tokens if sampling.HasField("max_tokens") else None,
+        temperature=sampling.temperature if sampling.HasField("temperature") else None,
+        seed=sampling.seed,
+        model_fingerprint=wire.model_fingerprint,
+    )
+
+
+def _message(wire: language_pb2.PromptMessage, images: list[ExpectedImage]) -> PromptMessage:
+    role = ROLES.get(wire.role)
+    if role is None:
+        raise InvalidRequestError("A message has no role.", "messages")
+    return PromptMessage(role, tuple(_part(part, images) for part in wire.parts))
+
+
+def _part(wire: language_pb2.PromptPart, images: list[ExpectedImage]) -> TextPart | ImageGroupPart:
+    if wire.WhichOneof("part") == "text":
+        return TextPart(wire.text)
+    first = len(images)
+    images += [ExpectedImage(image.image_key, image.num_tiles) for image in wire.image_group.images]
+    return ImageGroupPart(tuple(range(first, len(images))))

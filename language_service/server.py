@@ -1,0 +1,141 @@
+"""The gRPC face of a language replica: translates, and leaves every decision to others."""
+
+from collections.abc import AsyncIterator
+
+from common.errors import EmbeddingRejectedError
+from common.load_watch import watch_load
+from common.rpc import RpcContext
+from common.types import FinishReason
+from language_service.answering import Accepted, Answered, Answerer, AnswerEvent
+from language_service.embedding_manifest import manifest_of
+from language_service.engine import LanguageEngine
+from language_service.inbox import EmbeddingWriter, Inbox
+from language_service.metrics import LanguageMetrics
+from language_service.requests import read_request
+from protos.dvd.v1 import (
+    embedding_pb2,
+    inference_pb2,
+    language_pb2,
+    language_pb2_grpc,
+    replica_pb2,
+)
+
+SERVICE_NAME = language_pb2.DESCRIPTOR.services_by_name["LanguageService"].full_name
+FINISH_REASONS = {
+    FinishReason.STOP: inference_pb2.FINISH_REASON_STOP,
+    FinishReason.LENGTH: inference_pb2.FINISH_REASON_LENGTH,
+}
+
+
+class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
+    """Serves one engine and one inbox."""
+
+    def __init__(
+        self,
+        info: replica_pb2.ServerInfo,
+        answerer: Answerer,
+        inbox: Inbox,
+        engine: LanguageEngine,
+        metrics: LanguageMetrics,
+    ) -> None:
+        self._info = info
+        self._answerer = answerer
+        self._inbox = inbox
+        self._engine = engine
+        self._metrics = metrics
+
+    async def GetServerInfo(
+        self,
+        request: language_pb2.LanguageServiceGetServerInfoRequest,
+        context: RpcContext,
+    ) -> language_pb2.LanguageServiceGetServerInfoResponse:
+        """Tell which model is served."""
+        return language_pb2.LanguageServiceGetServerInfoResponse(info=self._info)
+
+    async def Generate(
+        self,
+        request: language_pb2.LanguageServiceGenerateRequest,
+        context: RpcContext,
+    ) -> AsyncIterator[language_pb2.LanguageServiceGenerateResponse]:
+        """Answer one request."""
+        async for event in self._answerer.answer(read_request(request)):
+            yield self._event(event)
+
+    async def PutEmbeddings(
+        self,
+        request: AsyncIterator[embedding_pb2.PutEmbeddingsRequest],
+        context: RpcContext,
+    ) -> AsyncIterator[embedding_pb2.PutEmbeddingsResponse]:
+        """Receive one picture's embedding."""
+        opening = await anext(aiter(request), None)
+        if opening is None or opening.WhichOneof("message") != "manifest":
+            raise EmbeddingRejectedError("An embedding stream opens with its manifest.")
+        writer = self._inbox.open(manifest_of(opening.manifest))
+        try:
+            num_bytes = writer.manifest.num_bytes
+            # Room for the whole payload is reserved, so the sender gets all its credit at once.
+            yield embedding_pb2.PutEmbeddingsResponse(
+                credit=embedding_pb2.EmbeddingCredit(limit_bytes=num_bytes)
+            )
+            await _receive(request, writer)
+            self._metrics.embedding_bytes.labels("received").inc(num_bytes)
+            yield embedding_pb2.PutEmbeddingsResponse(
+                committed=embedding_pb2.EmbeddingCommitted(num_bytes=num_bytes)
+            )
+        finally:
+            writer.close()
+
+    async def WatchLoad(
+        self,
+        request: language_pb2.LanguageServiceWatchLoadRequest,
+        context: RpcContext,
+    ) -> AsyncIterator[language_pb2.LanguageServiceWatchLoadResponse]:
+        """Report load until the caller goes away."""
+        async for load in watch_load(self._load):
+            yield language_pb2.LanguageServiceWatchLoadResponse(load=load)
+
+    def _load(self) -> replica_pb2.LoadReport:
+        return replica_pb2.LoadReport(
+            running_requests=self._engine.running_requests,
+            waiting_requests=self._engine.waiting_requests + self._inbox.waiting_requests,
+            outstanding_work=self._engine.outstanding_tokens,
+        )
+
+    def _event(self, event: AnswerEvent) -> language_pb2.LanguageServiceGenerateResponse:
+        if isinstance(event, Accepted):
+            return language_pb2.LanguageServiceGenerateResponse(
+                accepted=language_pb2.GenerateAccepted(
+                    needed_images=event.needed_images, queue_seconds=event.queue_seconds
+                )
+            )
+        if isinstance(event, Answered):
+            return language_pb2.LanguageServiceGenerateResponse(finished=self._finished(event))
+        return language_pb2.LanguageServiceGenerateResponse(
+            delta=inference_pb2.GenerateDelta(token_ids=event.token_ids, text=event.text)
+        )
+
+    def _finished(self, answered: Answered) -> language_pb2.LanguageFinished:
+        finished = answered.finished
+        self._metrics.prompt_tokens.labels("text").inc(answered.num_text_tokens)
+        self._metrics.prompt_tokens.labels("image").inc(answered.num_visual_tokens)
+        self._metrics.generation_tokens.inc(finished.num_completion_tokens)
+        return language_pb2.LanguageFinished(
+            finish_reason=FINISH_REASONS[finished.finish_reason],
+            text_tokens=answered.num_text_tokens,
+            visual_tokens=answered.num_visual_tokens,
+            completion_tokens=finished.num_completion_tokens,
+            queue_seconds=finished.queue_seconds,
+            prefill_seconds=finished.prefill_seconds,
+            decode_seconds=finished.decode_seconds,
+        )
+
+
+async def _receive(
+    requests: AsyncIterator[embedding_pb2.PutEmbeddingsRequest], writer: EmbeddingWriter
+) -> None:
+    async for message in requests:
+        if message.WhichOneof("message") != "chunk":
+            raise EmbeddingRejectedError("Only chunks may follow the manifest.")
+        chunk = message.chunk
+        writer.write(chunk.byte_offset, chunk.checksum, chunk.inline)
+    writer.commit()

@@ -1,0 +1,131 @@
+"""Builds the language model and fills it with its own tensors of the checkpoint, no others.
+
+The model classes are those of transformers, on the meta device until the tensors come, so a
+language replica never holds a byte of the vision transformer. Three ways of naming are read: the
+original checkpoints', transformers' own, and the one transformers wrote before version 5.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from common.checkpoint import TensorSource, load_tensors
+from common.errors import CheckpointError
+from common.model_config import ModelConfig
+from common.model_files import TensorEntry, list_tensors
+from language_service.attention import PAGED_ATTENTION
+
+SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3")
+# "longrope" is not here: its frequencies depend on the longest sequence of a batch.
+SUPPORTED_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
+
+# Prefix in the checkpoint -> prefix in the causal language model.
+LANGUAGE_PREFIXES = {
+    "language_model.model.": "model.",
+    "language_model.lm_head.": "lm_head.",
+    "model.language_model.": "model.",
+    "lm_head.": "lm_head.",
+}
+VISION_PREFIXES = (
+    "vision_model.",
+    "mlp1.",
+    "mlp2.",
+    "pooling_before_gating.",
+    "gating.",
+    "model.vision_tower.",
+    "model.multi_modal_projector.",
+    "vision_tower.",
+    "multi_modal_projector.",
+)
+HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+
+
+def load_language_model(
+    directory: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
+) -> PreTrainedModel:
+    """Load the causal language model of a checkpoint, ready for `LanguageEngine`.
+
+    The output head is a tensor of its own wherever the checkpoint has one, whatever the
+    configuration says: published checkpoints leave the key out or have it wrong.
+
+    Raises:
+        CheckpointError: An unsupported architecture, or a tensor that is missing, extra,
+            misshapen or of unknown purpose; the message names it.
+    """
+    entries = _language_tensors(list_tensors(directory))
+    text = _text_config(config)
+    text.tie_word_embeddings = text.tie_word_embeddings and HEAD not in entries
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            text, attn_implementation=PAGED_ATTENTION, dtype=dtype
+        )
+    if text.tie_word_embeddings and EMBEDDING in entries:
+        entries[HEAD] = entries[EMBEDDING]
+    load_tensors(
+        model,
+        {entry.name: entry for entry in entries.values()},
+        {name: _source(entries.get(name), name) for name in model.state_dict()},
+        dtype,
+        device,
+    )
+    model.tie_weights()
+    # A buffer that no checkpoint holds; on the meta device it has no values.
+    rotary = model.model.rotary_emb
+    model.model.rotary_emb = type(rotary)(config=text).to(device)
+    model.train(False)
+    return model
+
+
+def _source(entry: TensorEntry | None, parameter: str) -> TensorSource:
+    """Where a parameter comes from; a missing tensor is reported under the parameter's name."""
+    return TensorSource(parameter if entry is None else entry.name)
+
+
+def _text_config(config: ModelConfig) -> PreTrainedConfig:
+    document = dict(config.text)
+    model_type = document.pop("model_type", None)
+    if model_type not in SUPPORTED_MODEL_TYPES:
+        raise CheckpointError(
+            f"The language model is of type {model_type!r}; "
+            f"supported are {', '.join(SUPPORTED_MODEL_TYPES)}."
+        )
+    try:
+        text = AutoConfig.for_model(model_type, **document)
+    except (StrictDataclassError, ValueError, TypeError, KeyError) as cause:
+        raise CheckpointError(
+            f"The language model's configuration is not valid: {cause}"
+        ) from cause
+    if set(text.layer_types) != {"full_attention"}:
+        raise CheckpointError("Language models with sliding-window layers are not supported.")
+    rope_type = text.rope_parameters["rope_type"]
+    if rope_type not in SUPPORTED_ROPE_TYPES:
+        raise CheckpointError(f"Rotary embeddings of type {rope_type!r} are not supported.")
+    return text
+
+
+def _language_tensors(tensors: Mapping[str, TensorEntry]) -> dict[str, TensorEntry]:
+    """The language model's tensors, by the name of the parameter that each one fills."""
+    found: dict[str, TensorEntry] = {}
+    for name, entry in tensors.items():
+        parameter = _parameter_name(name)
+        if parameter is None:
+            continue
+        if parameter in found:
+            raise CheckpointError(f"Tensors {found[parameter].name} and {name} are the same one.")
+        found[parameter] = entry
+    return found
+
+
+def _parameter_name(tensor_name: str) -> str | None:
+    """Parameter that a tensor fills; None for a tensor of the vision service."""
+    for prefix, replacement in LANGUAGE_PREFIXES.items():
+        if tensor_name.startswith(prefix):
+            return replacement + tensor_name.removeprefix(prefix)
+    if tensor_name.startswith(VISION_PREFIXES):
+        return None
+    raise CheckpointError(
+        f"Tensor {tensor_name} belongs neither to the vision nor to the language model."
+    )
