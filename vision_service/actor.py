@@ -1,0 +1,49 @@
+"""The Ray actor of a vision replica: one device, one engine, one server.
+
+Ray places, starts and restarts it; requests never pass through Ray.
+"""
+
+import os
+
+import ray
+
+from common.config import ImageLimits, VisionServiceConfig
+from common.errors import StartupError
+from common.log import set_up_logging
+from common.replica_server import ReplicaSpec
+from common.types import ReplicaAddress
+from vision_service.replica import VisionReplica
+
+
+class VisionActor:
+    """Wraps a `VisionReplica`; empty again after every restart by Ray."""
+
+    def __init__(self, spec: ReplicaSpec, config: VisionServiceConfig, limits: ImageLimits) -> None:
+        set_up_logging(spec.name)
+        self._replica: VisionReplica | None = None
+        self._failure: StartupError | None = None
+        self._address: ReplicaAddress | None = None
+        self._host = spec.host
+        try:
+            self._replica = VisionReplica(spec, config, limits, on_crash=lambda: os._exit(1))
+        except StartupError as error:
+            # Raised by `serve`, so that the supervisor gets the sentence and not Ray's wrapping.
+            self._failure = error
+
+    async def serve(self) -> ReplicaAddress:
+        """Start serving on the first call; say where.
+
+        Raises:
+            StartupError: The replica could not be built.
+        """
+        if self._replica is None:
+            raise self._failure or StartupError()
+        if self._address is None:
+            own: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+            self._address = await self._replica.start(self._host or own)
+        return self._address
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Drain and stop."""
+        if self._replica is not None:
+            await self._replica.stop(grace_seconds)

@@ -1,0 +1,242 @@
+"""Owns one device: batches tiles of all pictures through the model, projects on demand.
+
+Synchronous. Any thread submits; one engine thread calls `step` in a loop. Projections go first,
+because a language replica waits for each, and they are short.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from common.errors import DvdError, InvalidRequestError
+from common.model_config import ModelConfig
+from vision_service.encode_job import EncodeJob
+from vision_service.encode_queue import BatchPart, EncodeQueue
+from vision_service.images import EncodedImage, ProjectedImage, TiledImage
+from vision_service.vision_model import VisionModel
+
+
+@dataclass(slots=True)
+class EngineStats:
+    """What the engine has done since it started, warm-up apart.
+
+    Attributes:
+        num_batches: Passes of the vision transformer.
+        num_tiles: Tiles in them.
+        num_gate_rows: Tiles scored by the gate.
+        num_projected_tiles: Tiles projected.
+        num_compressed_tiles: Those of them at compressed resolution.
+    """
+
+    num_batches: int = 0
+    num_tiles: int = 0
+    num_gate_rows: int = 0
+    num_projected_tiles: int = 0
+    num_compressed_tiles: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _ProjectJob:
+    encoded: EncodedImage
+    compressed: tuple[bool, ...]
+    dtype: torch.dtype
+    waiter: Future[ProjectedImage]
+
+
+class VisionEngine:
+    """Encodes and projects; equal pictures in flight are encoded once.
+
+    Attributes:
+        stats: Counters; the engine thread writes, any thread may read.
+        on_work: Called after each submission, to wake the engine thread.
+    """
+
+    def __init__(
+        self,
+        model: VisionModel,
+        config: ModelConfig,
+        max_batch_tiles: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.stats = EngineStats()
+        self.on_work: Callable[[], None] = lambda: None
+        self._model = model
+        self._config = config
+        self._clock = clock
+        self._queue = EncodeQueue(max_batch_tiles)
+        self._lock = threading.Lock()
+        self._projections: list[_ProjectJob] = []
+
+    @property
+    def outstanding_tiles(self) -> int:
+        """Tiles, waiting or running, that have no features yet."""
+        return self._queue.outstanding_tiles
+
+    @property
+    def waiting_images(self) -> int:
+        """Pictures of which no batch has taken a tile."""
+        return self._queue.waiting_images
+
+    @property
+    def running_images(self) -> int:
+        """Pictures of which some batch has taken a tile."""
+        return self._queue.running_images
+
+    def submit_encode(self, image_key: bytes, tiled: TiledImage) -> Future[EncodedImage]:
+        """Queue a picture.
+
+        The future can be cancelled until it has its result: tiles not yet run are dropped before
+        the next batch, unless another request waits for the same picture. Timings are those of
+        the first request for it.
+
+        Args:
+            image_key: Name of the picture and its processing options.
+            tiled: The picture.
+        """
+        waiter = self._queue.submit(image_key, tiled, self._clock())
+        self.on_work()
+        return waiter
+
+    def submit_project(
+        self, encoded: EncodedImage, compressed: tuple[bool, ...], dtype: torch.dtype
+    ) -> Future[ProjectedImage]:
+        """Queue the projection of an encoded picture.
+
+        Args:
+            encoded: The picture.
+            compressed: For each tile whether to compress it.
+            dtype: Element type of the embeddings.
+
+        Raises:
+            InvalidRequestError: The mask does not fit the picture or the model.
+        """
+        num_tiles = len(encoded.features)
+        if len(compressed) != num_tiles:
+            message = f"The mask has {len(compressed)} entries, the picture has {num_tiles} tiles."
+            raise InvalidRequestError(message, "compressed")
+        if any(compressed) and not self._model.has_gate:
+            raise InvalidRequestError("This model has no compressed resolution.", "compressed")
+        waiter: Future[ProjectedImage] = Future()
+        with self._lock:
+            self._projections.append(_ProjectJob(encoded, compressed, dtype, waiter))
+        self.on_work()
+        return waiter
+
+    def step(self) -> bool:
+        """Do all waiting projections, then one batch; False when there was neither.
+
+        What the model raises goes to those who wait for the result. Only a lost device is raised
+        here too, because nothing can run on it any more.
+        """
+        with torch.inference_mode():
+            projected = self._run_projections()
+            return self._run_batch() or projected
+
+    def warm_up(self) -> None:
+        """Run one blank tile through everything, before the engine thread starts.
+
+        Raises:
+            DvdError: The model computes something that is not finite.
+        """
+        side = self._config.vision.tile_size
+        with torch.inference_mode():
+            pixels = torch.zeros(1, 3, side, side).to(self._model.device, self._model.dtype)
+            features = self._model.encode(pixels).contiguous()
+            _require_finite(self._model.project(features, [False]))
+            if self._model.has_gate:
+                _require_finite(self._model.scores(features))
+                _require_finite(self._model.project(features, [True]))
+
+    def _run_projections(self) -> bool:
+        with self._lock:
+            jobs, self._projections = self._projections, []
+        for job in jobs:
+            if job.waiter.set_running_or_notify_cancel():
+                self._answer_projection(job)
+        return bool(jobs)
+
+    def _answer_projection(self, job: _ProjectJob) -> None:
+        try:
+            projected = self._project(job)
+        except (RuntimeError, DvdError) as error:
+            _fail([job.waiter], error)
+        else:
+            job.waiter.set_result(projected)
+
+    def _project(self, job: _ProjectJob) -> ProjectedImage:
+        started_at = self._clock()
+        embeddings = self._model.project(job.encoded.features, job.compressed)
+        _require_finite(embeddings)
+        embeddings = embeddings.to(job.dtype).cpu()
+        self.stats.num_projected_tiles += len(job.compressed)
+        self.stats.num_compressed_tiles += sum(job.compressed)
+        full, fewer = self._config.full_tokens_per_tile, self._config.compressed_tokens_per_tile
+        return ProjectedImage(
+            tile_tokens=tuple(fewer if choice else full for choice in job.compressed),
+            embeddings=embeddings,
+            project_seconds=self._clock() - started_at,
+        )
+
+    def _run_batch(self) -> bool:
+        parts = self._queue.take_batch(self._clock())
+        if not parts:
+            return False
+        try:
+            self._encode(parts)
+        except RuntimeError as error:
+            _fail([waiter for part in parts for waiter in self._queue.remove(part.job)], error)
+        else:
+            for part in parts:
+                if not part.job.remaining_tiles:
+                    self._finish(part.job)
+        return True
+
+    def _encode(self, parts: tuple[BatchPart, ...]) -> None:
+        """Run one batch through the vision transformer and hand the features out."""
+        device, dtype = self._model.device, self._model.dtype
+        pixels = torch.cat([part.job.pixels(part.run).to(device, dtype) for part in parts])
+        features = self._model.encode(pixels)
+        if features.is_cuda:
+            # Without this the clock would stop before the device does.
+            torch.cuda.synchronize(features.device)
+        now = self._clock()
+        shares = torch.split(features, [part.run.num_tiles for part in parts])
+        for part, share in zip(parts, shares, strict=True):
+            part.job.keep(part.run, share, now)
+        self.stats.num_batches += 1
+        self.stats.num_tiles += len(pixels)
+
+    def _finish(self, job: EncodeJob) -> None:
+        """Score a picture whose last tile is done, and answer all who wait for it."""
+        try:
+            encoded = job.result(self._score(job.features), self._clock())
+        except (RuntimeError, DvdError) as error:
+            _fail(self._queue.remove(job), error)
+        else:
+            for waiter in self._queue.remove(job):
+                waiter.set_result(encoded)
+
+    def _score(self, features: torch.Tensor) -> list[float]:
+        _require_finite(features)
+        if not self._model.has_gate:
+            return []
+        scores = self._model.scores(features)
+        _require_finite(scores)
+        self.stats.num_gate_rows += len(scores)
+        return scores.tolist()
+
+
+def _require_finite(values: torch.Tensor) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise DvdError("The vision model computed values that are not finite.")
+
+
+def _fail(waiters: Iterable[Future[Any]], error: Exception) -> None:
+    for waiter in waiters:
+        waiter.set_exception(error)
+    if isinstance(error, torch.AcceleratorError):
+        raise error
