@@ -13,8 +13,9 @@ from rich.console import Console
 
 from common.errors import ConfigError, DvdError
 from common.log import set_up_logging
-from common.model_files import RANDOM_WEIGHTS_NOTE, resolve_model
+from common.model_files import RANDOM_WEIGHTS_NOTE
 from deploy.config import DeployConfig, load_config, parse_assignment
+from deploy.model import find_model
 from deploy.ray_environment import prepare_ray
 
 DEFAULT_SERVER = "127.0.0.1:50051"
@@ -159,7 +160,8 @@ async def _serve(settings: DeployConfig) -> None:
         stopping = stop_on_signals()
         for replica in ready.replicas:
             log.info("%-12s %s metrics %s", replica.name, replica.address, replica.metrics_address)
-        log.info("metrics at http://%s/metrics", ready.router.metrics_address)
+        log.info("%-12s metrics %s", "router", ready.router.metrics_address)
+        log.info("%-12s metrics %s", "supervisor", ready.metrics_address)
         log.info("serving %s at %s", ready.model_name, ready.router.address)
         await supervisor.run(stopping)
         log.info("stopping: draining for up to %g seconds", settings.drain_seconds)
@@ -178,7 +180,7 @@ async def _demo(settings: DeployConfig, json_file: Path | None) -> None:
     from deploy.demo import run_demo, write_rows  # noqa: PLC0415
     from deploy.supervisor import Supervisor  # noqa: PLC0415
 
-    note = resolve_model(settings.model, settings.revision) / RANDOM_WEIGHTS_NOTE
+    note = find_model(settings) / RANDOM_WEIGHTS_NOTE
     supervisor = Supervisor(settings)
     try:
         with console.status("Starting a cluster: Ray, a vision replica, a language replica…"):

@@ -76,10 +76,12 @@ def print_stage_table(console: Console, rows: Iterable[inference_pb2.GenerateFin
 
 
 def _picture_line(number: int, image: inference_pb2.ImageResolution) -> Text:
-    """Draw one square a tile: full for full resolution, light for compressed."""
+    """Draw one square a tile, row by row: full for full resolution, empty for compressed."""
     line = Text(f"picture {number}: {image.columns} x {image.rows} tiles")
     line.append(" + thumbnail  " if image.has_thumbnail else "  ")
-    for compressed in image.compressed:
+    for position, compressed in enumerate(image.compressed):
+        if position and position % image.columns == 0:
+            line.append(" ")
         line.append("□" if compressed else "■", style="yellow" if compressed else "blue")
     num_compressed = sum(image.compressed)
     line.append(f"  {len(image.compressed) - num_compressed} full, {num_compressed} compressed")
@@ -87,8 +89,8 @@ def _picture_line(number: int, image: inference_pb2.ImageResolution) -> Text:
 
 
 def _saved(usage: inference_pb2.Usage) -> str:
-    before = usage.visual_tokens_before_resolution
-    return f" (-{1 - usage.visual_tokens / before:.0%})" if before else ""
+    before, after = usage.visual_tokens_before_resolution, usage.visual_tokens
+    return f" (-{1 - after / before:.0%})" if after < before else ""
 
 
 def _bar(parts: list[Stage]) -> Text:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 
 from common.replica_server import WIRE_ROLES
 from common.rpc import RpcContext
-from common.types import ReplicaAddress
+from common.types import ReplicaAddress, ReplicaRole
 from protos.dvd.v1 import replica_pb2, replica_pb2_grpc
 
 SERVICE_NAME = replica_pb2.DESCRIPTOR.services_by_name["RosterService"].full_name
@@ -22,6 +22,10 @@ class Roster:
     def replicas(self) -> tuple[ReplicaAddress, ...]:
         """All of them, by name."""
         return tuple(replica for _, replica in sorted(self._replicas.items()))
+
+    def count(self, role: ReplicaRole) -> int:
+        """How many replicas of a role are ready."""
+        return sum(replica.role is role for replica in self._replicas.values())
 
     async def put(self, replica: ReplicaAddress) -> None:
         """Add a replica, or replace an earlier incarnation of it."""

@@ -16,12 +16,15 @@ import torch
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
 from common.errors import DvdError, StartupError
+from common.metrics import MetricsServer, serve_metrics
 from common.model_config import load_model_config
-from common.model_files import fingerprint, resolve_model
+from common.model_files import fingerprint
 from common.rpc import RpcServer
 from common.types import ReplicaAddress
 from deploy import ray_cluster
 from deploy.config import DeployConfig
+from deploy.metrics import SupervisorMetrics
+from deploy.model import find_model
 from deploy.placement import PlacedReplica
 from deploy.plan import plan_replicas
 from deploy.roster import SERVICE_NAME, Roster, RosterServicer
@@ -42,11 +45,13 @@ class ClusterReady:
     Attributes:
         router: Where the public door is.
         replicas: Where the replicas are.
+        metrics_address: `host:port` of the supervisor's own `/metrics`.
         model_name: Name that clients give.
     """
 
     router: RouterReady
     replicas: tuple[ReplicaAddress, ...]
+    metrics_address: str
     model_name: str
 
 
@@ -57,6 +62,8 @@ class Supervisor:
         self._config = config
         self._roster = Roster()
         self._rpc = RpcServer()
+        self._metrics = SupervisorMetrics(self._roster)
+        self._metrics_server: MetricsServer | None = None
         self._placed: list[PlacedReplica] = []
         self._watches: list[asyncio.Task[None]] = []
         self._router: RouterProcess | None = None
@@ -74,7 +81,7 @@ class Supervisor:
             StartupError: Something cannot start; the message says what.
         """
         config = self._config
-        model_dir = resolve_model(config.model, config.revision)
+        model_dir = find_model(config)
         model_config = load_model_config(model_dir)
         model_fingerprint = fingerprint(model_dir)
         device = config.device
@@ -97,7 +104,14 @@ class Supervisor:
             drain_seconds=config.drain_seconds,
         )
         self._router = await RouterProcess.start(settings, config.start_timeout_seconds)
-        return ClusterReady(self._router.ready, self._roster.replicas, config.model_name)
+        host = config.router.host
+        self._metrics_server = serve_metrics(self._metrics.registry, host)
+        return ClusterReady(
+            router=self._router.ready,
+            replicas=self._roster.replicas,
+            metrics_address=f"{host}:{self._metrics_server.port}",
+            model_name=config.model_name,
+        )
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Watch until told to stop.
@@ -122,6 +136,8 @@ class Supervisor:
             watch.cancel()
         await asyncio.gather(*(self._stop_replica(placed) for placed in self._placed))
         await self._rpc.stop(0)
+        if self._metrics_server is not None:
+            self._metrics_server.close()
         await asyncio.to_thread(ray_cluster.disconnect)
 
     async def _router_ended(self) -> None:
@@ -156,10 +172,14 @@ class Supervisor:
 
     async def _watch(self, placed: PlacedReplica) -> None:
         """Keep one replica's entry in the roster true, for as long as Ray keeps it alive."""
-        name = placed.plan.name
+        name, incarnation = placed.plan.name, None
         while True:
             try:
-                await self._roster.put(await placed.actor.serve.remote())
+                address: ReplicaAddress = await placed.actor.serve.remote()
+                if incarnation not in (None, address.incarnation):
+                    self._metrics.restarts.labels(placed.plan.role).inc()
+                incarnation = address.incarnation
+                await self._roster.put(address)
             except ActorUnavailableError:
                 log.warning("%s is restarting", name)
                 await self._roster.remove(name)

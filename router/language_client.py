@@ -7,7 +7,7 @@ import grpc
 
 from common.conversation import PromptMessage, TextPart
 from common.errors import DvdError
-from common.rpc import call, each, open_channel
+from common.rpc import call, each, open_channel, peer_errors
 from common.types import FinishReason, ReplicaAddress, Role
 from protos.dvd.v1 import inference_pb2, language_pb2, language_pb2_grpc, replica_pb2
 from router.requests import ValidImage, ValidRequest
@@ -136,7 +136,11 @@ class LanguageClient:
     def open(
         self, request: ValidRequest, fingerprint: str, timeout_seconds: float
     ) -> LanguageStream:
-        """Begin an answer; its pictures are sent once it is accepted."""
+        """Begin an answer; its pictures are sent once it is accepted.
+
+        Raises:
+            UnavailableError: The replica has just left the roster.
+        """
         sampling = inference_pb2.SamplingParameters(
             max_tokens=request.max_tokens, temperature=request.temperature, seed=request.seed
         )
@@ -146,7 +150,8 @@ class LanguageClient:
             sampling=sampling,
             model_fingerprint=fingerprint,
         )
-        return LanguageStream(self._stub.Generate(wire, timeout=timeout_seconds))
+        with peer_errors():
+            return LanguageStream(self._stub.Generate(wire, timeout=timeout_seconds))
 
     async def close(self) -> None:
         """Close the channel."""

@@ -10,7 +10,6 @@ by a context manager, so that success, failure, cancellation and deadline all gi
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
 from common.errors import UnavailableError
 from common.model_config import ModelConfig
@@ -114,7 +113,6 @@ async def deliver_while_open(
             pass
         raise UnavailableError("The language replica ended before its pictures arrived.")
     finally:
-        for task in (pictures, ended):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        pictures.cancel()
+        ended.cancel()
+        await asyncio.gather(pictures, ended, return_exceptions=True)

@@ -40,9 +40,7 @@ C = TypeVar("C", bound=ReplicaClient)
 class PooledReplica(Generic[C]):
     """One replica: its client, and what is known of its load."""
 
-    def __init__(
-        self, address: ReplicaAddress, client: C, on_change: Callable[[], None]
-    ) -> None:
+    def __init__(self, address: ReplicaAddress, client: C, on_change: Callable[[], None]) -> None:
         self.address = address
         self.client = client
         self._on_change = on_change

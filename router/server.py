@@ -5,6 +5,7 @@ Started by the supervisor with its settings as JSON on stdin; says on stdout whe
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.config import RouterConfig, StrictModel
+from common.errors import StartupError
 from common.log import set_up_logging
 from common.metrics import MetricsServer, serve_metrics
 from common.model_config import load_model_config
@@ -28,6 +30,8 @@ from router.requests import RequestCost
 from router.roster import follow_roster
 from router.validation import ServedModel
 from router.vision_client import VisionClient
+
+log = logging.getLogger(__name__)
 
 
 class RouterSettings(StrictModel):
@@ -171,7 +175,11 @@ def watch_stdin(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> Non
 def main() -> None:
     """Entry point of the child process."""
     set_up_logging("router")
-    asyncio.run(run(RouterSettings.model_validate_json(sys.stdin.readline())))
+    try:
+        asyncio.run(run(RouterSettings.model_validate_json(sys.stdin.readline())))
+    except StartupError as error:
+        log.error("%s", error.message)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

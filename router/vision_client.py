@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from common.rpc import call, each, open_channel
+from common.rpc import call, each, open_channel, peer_errors
 from common.types import ReplicaAddress
 from protos.dvd.v1 import embedding_pb2, replica_pb2, vision_pb2, vision_pb2_grpc
 from router.requests import ValidImage
@@ -91,7 +91,8 @@ class VisionClient:
             image_data=image.data,
             expected_tiles=image.grid.num_tiles,
         )
-        response = await call(self._stub.Encode(request, timeout=timeout_seconds))
+        with peer_errors():
+            response = await self._stub.Encode(request, timeout=timeout_seconds)
         return Encoding(
             scores=tuple(response.scores),
             queue_seconds=response.queue_seconds,
@@ -123,7 +124,8 @@ class VisionClient:
             destination=destination.address,
             dtype=destination.dtype,
         )
-        response = await call(self._stub.Push(request, timeout=timeout_seconds))
+        with peer_errors():
+            response = await self._stub.Push(request, timeout=timeout_seconds)
         return PushReceipt(response.num_bytes, response.project_seconds, response.transfer_seconds)
 
     async def close(self) -> None:

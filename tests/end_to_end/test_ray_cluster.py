@@ -1,0 +1,115 @@
+"""A real Ray cluster under the supervisor: answers, lost replicas, an orderly end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import ray
+
+from common.errors import DvdError, UnavailableError
+from common.types import ReplicaRole
+from deploy.client import Answer, InferenceClient
+from deploy.config import DeployConfig, load_config
+from deploy.supervisor import ClusterReady, Supervisor
+from protos.dvd.v1 import inference_pb2
+from tests import pictures
+from tests.integration.metrics import scrape
+from tests.integration.requests import wire_request
+from tests.reference.conversation import user
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.cluster]
+
+REQUEST = wire_request((user(pictures.grid(4, 3), "What is this?"),), 16)
+RECOVERY_SECONDS = 60.0
+
+
+class RunningCluster:
+    """A supervisor and a client of its router."""
+
+    def __init__(self, supervisor: Supervisor, ready: ClusterReady) -> None:
+        self.supervisor = supervisor
+        self.ready = ready
+        self.client = InferenceClient(ready.router.address)
+
+    def kill(self, role: ReplicaRole) -> None:
+        """End the process of a replica, as a crash would; Ray restarts it."""
+        for placed in self.supervisor.replicas:
+            if placed.plan.role is role:
+                ray.kill(placed.actor, no_restart=False)
+
+    async def answer_again(self) -> Answer:
+        """Ask until the cluster answers."""
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while True:
+                try:
+                    return await self.client.answer(REQUEST)
+                except UnavailableError:
+                    continue
+
+
+def settings(model_dir: Path) -> DeployConfig:
+    return load_config(
+        None,
+        {"model": str(model_dir), "router.grpc_port": 0, "language.service.kv_tokens": 16384},
+    )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster(flash_model_dir: Path) -> AsyncIterator[RunningCluster]:
+    supervisor = Supervisor(settings(flash_model_dir))
+    try:
+        running = RunningCluster(supervisor, await supervisor.start())
+        yield running
+        await running.client.close()
+    finally:
+        await supervisor.stop()
+
+
+async def test_two_actors_and_a_router_answer(cluster: RunningCluster) -> None:
+    assert {replica.role for replica in cluster.ready.replicas} == set(ReplicaRole)
+    answer = await cluster.client.answer(REQUEST)
+    assert answer.token_ids
+    assert answer.finished.usage.tiles == 13
+
+
+@pytest.mark.parametrize("role", list(ReplicaRole))
+async def test_a_killed_replica_costs_its_requests_at_most_and_comes_back(
+    cluster: RunningCluster, role: ReplicaRole
+) -> None:
+    undisturbed = await cluster.answer_again()
+    requests = [asyncio.create_task(cluster.client.answer(REQUEST)) for _ in range(8)]
+    await first_started(cluster.client)
+    cluster.kill(role)
+    for outcome in await asyncio.gather(*requests, return_exceptions=True):
+        if isinstance(outcome, DvdError):
+            assert isinstance(outcome, UnavailableError)
+        else:
+            assert isinstance(outcome, Answer)
+            assert outcome.token_ids == undisturbed.token_ids
+    assert (await cluster.answer_again()).token_ids == undisturbed.token_ids
+
+
+async def test_the_supervisor_counts_restarts(cluster: RunningCluster) -> None:
+    await cluster.answer_again()
+    shown = scrape(cluster.ready.metrics_address)
+    assert shown["dvd_replicas_ready vision"] == shown["dvd_replicas_ready language"] == 1
+    assert shown["dvd_replica_restarts_total vision"] == 1
+
+
+async def first_started(client: InferenceClient) -> None:
+    """Wait until a request sent now has been admitted, and so have those before it."""
+    stream = client.stream(REQUEST)
+    assert isinstance(await anext(stream), inference_pb2.GenerateResponse)
+    await stream.aclose()
+
+
+async def test_a_broken_checkpoint_is_named_at_the_start(
+    tmp_path: Path, cluster: RunningCluster
+) -> None:
+    # The running cluster is the one that Ray is busy with; a broken directory fails before Ray.
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(DvdError, match="model_type"):
+        await Supervisor(settings(tmp_path)).start()
+    assert (await cluster.answer_again()).token_ids
