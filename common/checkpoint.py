@@ -98,7 +98,8 @@ def load_tensors(
             with safe_open(file, framework="pt") as tensors:
                 for parameter in parameters:
                     tensor = _read_part(tensors, sources[parameter])
-                    state[parameter] = tensor.to(device=device, dtype=dtype).contiguous()
+                    # A slice is a view of the mapped file; a copy is aligned and outlives it.
+                    state[parameter] = tensor.to(device=device, dtype=dtype, copy=True)
         except SafetensorError as cause:
             raise CheckpointError(f"{file.name} is not a valid safetensors file.") from cause
     module.load_state_dict(state, strict=True, assign=True)

@@ -44,9 +44,11 @@ class EngineThread:
 
     def _run(self) -> None:
         try:
-            while not self._stopping:
-                # Cleared before the step, so that work submitted during it is not slept through.
+            while True:
+                # Cleared first, so that neither a stop nor work during the step is slept through.
                 self._work.clear()
+                if self._stopping:
+                    return
                 if not self._step():
                     self._work.wait()
         except Exception:

@@ -75,7 +75,9 @@ def inspect_image(data: bytes, mime_type: str, limits: ImageLimits) -> ImageSize
         )
     try:
         with Image.open(io.BytesIO(data), formats=tuple(MIME_TYPES)) as image:
-            size = ImageSize(image.width, image.height, image.format or "")
+            # Cameras write JPEG files of several pictures; the first one counts.
+            file_format = "JPEG" if image.format == "MPO" else image.format or ""
+            size = ImageSize(image.width, image.height, file_format)
     except DECODER_ERRORS as cause:
         raise InvalidImageError(
             f"The picture is damaged or of an unsupported format; supported are {_formats()}."

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from protos.dvd.v1 import replica_pb2
 
 MIN_INTERVAL_SECONDS = 0.1
-HEARTBEAT_SECONDS = 1.0
+HEARTBEAT_INTERVALS = 10
 
 
 async def watch_load(
@@ -23,11 +23,11 @@ async def watch_load(
     """
     last = read()
     yield last
-    silent_seconds = 0.0
+    silent_intervals = 0
     while True:
         await asyncio.sleep(MIN_INTERVAL_SECONDS)
-        silent_seconds += MIN_INTERVAL_SECONDS
+        silent_intervals += 1
         now = read()
-        if now != last or silent_seconds >= HEARTBEAT_SECONDS:
-            last, silent_seconds = now, 0.0
+        if now != last or silent_intervals == HEARTBEAT_INTERVALS:
+            last, silent_intervals = now, 0
             yield now

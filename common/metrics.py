@@ -9,6 +9,8 @@ from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, disable_created_metrics, start_http_server
 
+from common.errors import ConfigError
+
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
@@ -40,6 +42,12 @@ def serve_metrics(registry: CollectorRegistry, host: str, port: int = 0) -> Metr
         registry: What to export.
         host: Address to listen on.
         port: 0 for a free one.
+
+    Raises:
+        ConfigError: The address is taken or not ours.
     """
-    server, thread = start_http_server(port, addr=host, registry=registry)
+    try:
+        server, thread = start_http_server(port, addr=host, registry=registry)
+    except OSError as cause:
+        raise ConfigError(f"Cannot listen on {host}:{port}; is the port in use?") from cause
     return MetricsServer(server.server_port, server, thread)

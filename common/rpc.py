@@ -5,8 +5,17 @@ boundary answers with its status; anything else is logged with its traceback and
 bare INTERNAL.
 """
 
+import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Sequence,
+)
+from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -14,7 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from common.errors import ConfigError, DeadlineExpiredError, DvdError
+from common.errors import ConfigError, DeadlineExpiredError, DvdError, UnavailableError
 from common.rpc_status import error_of, status_of
 
 log = logging.getLogger(__name__)
@@ -62,21 +71,37 @@ def remaining_seconds(context: RpcContext) -> float | None:
     return remaining
 
 
-async def call(awaitable: Awaitable[T]) -> T:
-    """Await one call to a peer, raising the error that the peer raised."""
+@contextmanager
+def peer_errors() -> Iterator[None]:
+    """Raise the error that the peer raised.
+
+    A channel that was closed, before a call or under it, is a lost peer: grpc would pretend that
+    the caller was cancelled, and a cancelled caller answers nobody.
+    """
     try:
-        return await awaitable
+        yield
     except grpc.aio.AioRpcError as failure:
         raise error_of(failure) from failure
+    except grpc.aio.UsageError as closed:
+        raise UnavailableError("A replica was taken out of service.") from closed
+    except asyncio.CancelledError as closed:
+        caller = asyncio.current_task()
+        if caller is None or caller.cancelling():
+            raise
+        raise UnavailableError("A replica was taken out of service.") from closed
+
+
+async def call(awaitable: Awaitable[T]) -> T:
+    """Await one call to a peer, raising the error that the peer raised."""
+    with peer_errors():
+        return await awaitable
 
 
 async def each(stream: AsyncIterable[T]) -> AsyncIterator[T]:
     """Iterate over a peer's answers, raising the error that the peer raised."""
-    try:
+    with peer_errors():
         async for response in stream:
             yield response
-    except grpc.aio.AioRpcError as failure:
-        raise error_of(failure) from failure
 
 
 class RpcServer:

@@ -24,11 +24,14 @@ BY_CODE: dict[grpc.StatusCode, type[DvdError]] = {
     grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExpiredError,
     grpc.StatusCode.CANCELLED: errors.CancelledRequestError,
+    # gRPC itself runs out of nothing but message size.
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.InvalidRequestError,
 }
 OWN_WORDS: dict[grpc.StatusCode, str] = {
     grpc.StatusCode.UNAVAILABLE: "A replica cannot be reached.",
     grpc.StatusCode.DEADLINE_EXCEEDED: "The deadline passed.",
     grpc.StatusCode.CANCELLED: "The request was cancelled.",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "The request is too large.",
 }
 
 

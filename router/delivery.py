@@ -114,7 +114,7 @@ class PictureDelivery:
                 dtype=self.language.dtype,
                 request_id=self.request.request_id,
                 image_index=index,
-                attempt=attempt,
+                attempt=attempt - 1,
             )
             try:
                 receipt = await placed.replica.client.push(

@@ -124,7 +124,7 @@ class RequestValidator:
         parts = []
         for index, part in enumerate(wire.parts):
             here = f"{field}.parts[{index}]"
-            if part.WhichOneof("part") != "text" and role is not Role.USER:
+            if part.WhichOneof("part") not in ("text", None) and role is not Role.USER:
                 raise InvalidRequestError("Only user messages may hold pictures.", here)
             parts.append(self._part(part, here, images))
         return PromptMessage(role, tuple(parts))

@@ -1,0 +1,96 @@
+"""Which replicas a configuration asks for."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.config import ImageLimits, LanguageServiceConfig, VisionServiceConfig
+from common.replica_server import ReplicaSpec
+from common.types import ReplicaRole
+from deploy.config import DeployConfig
+from deploy.placement import ReplicaPlan
+from deploy.plan import plan_replicas
+from language_service.actor import LanguageActor
+from vision_service.actor import VisionActor
+
+MODEL_DIR = Path("model")
+
+
+def plan(device: str = "cpu", **sections: Any) -> list[ReplicaPlan]:
+    return plan_replicas(DeployConfig.model_validate(sections), MODEL_DIR, device)
+
+
+def placement(role: str, **values: Any) -> dict[str, Any]:
+    return {role: {"placement": values}}
+
+
+def test_the_default_is_one_of_each_vision_first() -> None:
+    vision, language = plan()
+    assert (vision.name, vision.role, vision.actor_class) == (
+        "vision-0",
+        ReplicaRole.VISION,
+        VisionActor,
+    )
+    assert (language.name, language.role, language.actor_class) == (
+        "language-0",
+        ReplicaRole.LANGUAGE,
+        LanguageActor,
+    )
+
+
+def test_names_are_numbered_by_role() -> None:
+    plans = plan(**placement("vision", replicas=2), **placement("language", replicas=3))
+    assert [each.name for each in plans] == [
+        "vision-0",
+        "vision-1",
+        "language-0",
+        "language-1",
+        "language-2",
+    ]
+
+
+def test_each_role_is_told_its_own_part_of_the_configuration() -> None:
+    vision, language = plan(
+        vision={"service": {"max_batch_tiles": 3}},
+        language={"service": {"kv_tokens": 77}},
+        router={"images": {"max_bytes": 5}},
+    )
+    spec, service, limits = vision.arguments
+    assert spec == ReplicaSpec("vision-0", MODEL_DIR, "cpu", "127.0.0.1")
+    assert service == VisionServiceConfig(max_batch_tiles=3)
+    assert limits == ImageLimits(max_bytes=5)
+    assert language.arguments == (
+        ReplicaSpec("language-0", MODEL_DIR, "cpu", "127.0.0.1"),
+        LanguageServiceConfig(kv_tokens=77),
+    )
+
+
+def test_on_a_cluster_a_replica_listens_where_its_node_is() -> None:
+    assert [each.arguments[0].host for each in plan(ray={"address": "auto"})] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "expected"),
+    [
+        ("cpu", None, 0.0),
+        ("cuda", None, 1.0),
+        ("cuda", 0.5, 0.5),
+        ("cuda", 0, 0.0),
+        ("cpu", 2, 2.0),
+    ],
+)
+@pytest.mark.parametrize("role", ["vision", "language"])
+def test_gpus_follow_the_device_unless_asked_for(
+    role: str, device: str, asked: float | None, expected: float
+) -> None:
+    plans = plan(device, **placement(role, num_gpus=asked))
+    assert [each.num_gpus for each in plans if each.role == role] == [expected]
+
+
+def test_threads_are_bounded_before_the_process_starts() -> None:
+    vision, language = plan(
+        vision={"service": {"num_threads": 3}}, language={"service": {"num_threads": 5}}
+    )
+    assert vision.env_vars["OMP_NUM_THREADS"] == "3"
+    assert language.env_vars["OMP_NUM_THREADS"] == "5"

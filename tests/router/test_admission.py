@@ -1,0 +1,110 @@
+"""Bounds on what is outstanding."""
+
+from contextlib import ExitStack, suppress
+from dataclasses import astuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import OverloadedError
+from router.admission import Admission, AdmissionBounds
+from router.requests import RequestCost
+
+BOUNDS = AdmissionBounds(
+    requests=3, cost=RequestCost(tiles=10, tokens=100, image_bytes=1000), retry_after_seconds=2.5
+)
+COSTS = st.builds(
+    RequestCost,
+    tiles=st.integers(0, 6),
+    tokens=st.integers(0, 60),
+    image_bytes=st.integers(0, 600),
+)
+NOTHING = RequestCost(0, 0, 0)
+
+
+def outstanding(admission: Admission) -> tuple[int, int, int, int]:
+    return (admission.requests, admission.tiles, admission.tokens, admission.image_bytes)
+
+
+def refusal(held: RequestCost, wanted: RequestCost) -> str:
+    admission = Admission(BOUNDS)
+    with admission.admit(held):
+        before = outstanding(admission)
+        with pytest.raises(OverloadedError) as caught, admission.admit(wanted):
+            pass
+        assert outstanding(admission) == before
+    assert caught.value.retry_after_seconds == 2.5
+    return caught.value.message
+
+
+def test_a_request_counts_for_the_length_of_its_context() -> None:
+    admission = Admission(BOUNDS)
+    with admission.admit(RequestCost(1, 2, 3)), admission.admit(RequestCost(4, 5, 6)):
+        assert outstanding(admission) == (2, 5, 7, 9)
+    assert outstanding(admission) == (0, 0, 0, 0)
+
+
+def test_it_counts_no_more_after_an_error() -> None:
+    admission = Admission(BOUNDS)
+    with pytest.raises(ValueError, match="inside"), admission.admit(RequestCost(1, 2, 3)):
+        raise ValueError("inside")
+    assert outstanding(admission) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "what"),
+    [
+        (RequestCost(6, 0, 0), "tiles"),
+        (RequestCost(0, 51, 0), "tokens"),
+        (RequestCost(0, 0, 501), "picture bytes"),
+    ],
+)
+def test_beyond_a_bound_it_refuses_and_names_it(wanted: RequestCost, what: str) -> None:
+    expected = f"Too many {what} are outstanding; try again later."
+    assert refusal(RequestCost(5, 50, 500), wanted) == expected
+
+
+def test_requests_are_bounded_whatever_they_cost() -> None:
+    admission = Admission(BOUNDS)
+    with ExitStack() as held:
+        for _ in range(3):
+            held.enter_context(admission.admit(NOTHING))
+        with pytest.raises(OverloadedError, match="Too many requests"):
+            held.enter_context(admission.admit(NOTHING))
+
+
+def test_bounds_may_be_reached() -> None:
+    admission = Admission(BOUNDS)
+    with admission.admit(RequestCost(5, 50, 500)), admission.admit(RequestCost(5, 50, 500)):
+        assert outstanding(admission) == (2, 10, 100, 1000)
+
+
+def test_a_request_above_a_bound_is_admitted_alone() -> None:
+    admission = Admission(BOUNDS)
+    huge = RequestCost(99, 999, 9999)
+    with admission.admit(huge):
+        with pytest.raises(OverloadedError), admission.admit(NOTHING):
+            pass
+        assert outstanding(admission) == (1, 99, 999, 9999)
+    with admission.admit(NOTHING), pytest.raises(OverloadedError), admission.admit(huge):
+        pass
+
+
+@given(costs=st.lists(COSTS, max_size=12), ends=st.lists(st.integers(0, 11), max_size=12))
+def test_no_bound_is_ever_exceeded_and_all_ends_at_zero(
+    costs: list[RequestCost], ends: list[int]
+) -> None:
+    admission = Admission(BOUNDS)
+    limits = (BOUNDS.requests, *astuple(BOUNDS.cost))
+    held: list[ExitStack] = []
+    for number, cost in enumerate(costs):
+        with suppress(OverloadedError), ExitStack() as stack:
+            stack.enter_context(admission.admit(cost))
+            held.append(stack.pop_all())
+        assert all(now <= most for now, most in zip(outstanding(admission), limits, strict=True))
+        if number < len(ends) and ends[number] < len(held):
+            held.pop(ends[number]).close()
+    for stack in held:
+        stack.close()
+    assert outstanding(admission) == (0, 0, 0, 0)

@@ -1,0 +1,186 @@
+"""Calls to a language replica: wire types in and out, and a client that was closed."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from common.conversation import ImageGroupPart, PromptMessage, TextPart
+from common.errors import DvdError, OverloadedError, UnavailableError
+from common.tiling import TileGrid
+from common.types import FinishReason, ReplicaAddress, ReplicaRole, ResolutionScope, Role
+from protos.dvd.v1 import inference_pb2, language_pb2, language_pb2_grpc, replica_pb2
+from router.language_client import Acceptance, AnswerDelta, AnswerEnd, LanguageClient
+from router.requests import RequestCost, ValidImage, ValidRequest
+from tests.loopback import serving
+
+ADD = language_pb2_grpc.add_LanguageServiceServicer_to_server
+Response = language_pb2.LanguageServiceGenerateResponse
+IMAGES = (
+    ValidImage(b"file 0", b"key 0", TileGrid(1, 1, False), "messages[1].parts[0]"),
+    ValidImage(b"file 1", b"key 1", TileGrid(2, 1, True), "messages[1].parts[0]"),
+)
+REQUEST = ValidRequest(
+    request_id="r1",
+    messages=(
+        PromptMessage(Role.SYSTEM, (TextPart("Be brief."),)),
+        PromptMessage(Role.USER, (ImageGroupPart((0, 1)), TextPart("Compare."))),
+    ),
+    images=IMAGES,
+    max_tokens=None,
+    temperature=0.0,
+    seed=2**63 - 1,
+    scope=ResolutionScope.REQUEST,
+    cost=RequestCost(0, 0, 0),
+)
+ACCEPTED = Response(accepted=language_pb2.GenerateAccepted(needed_images=[0], queue_seconds=0.5))
+DELTA = Response(delta=inference_pb2.GenerateDelta(token_ids=[4, 5], text="ab"))
+FINISHED = Response(
+    finished=language_pb2.LanguageFinished(
+        finish_reason=inference_pb2.FINISH_REASON_LENGTH,
+        text_tokens=1,
+        visual_tokens=2,
+        completion_tokens=3,
+        queue_seconds=4,
+        prefill_seconds=5,
+        decode_seconds=6,
+    )
+)
+
+
+@dataclass
+class Language(language_pb2_grpc.LanguageServiceServicer):
+    """Sends a script, then fails or waits where told to."""
+
+    script: tuple[Any, ...] = ()
+    error: DvdError | None = None
+    waits: bool = False
+    asked: list[Any] = field(default_factory=list)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def GetServerInfo(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+        info = replica_pb2.ServerInfo(hidden_size=24)
+        return language_pb2.LanguageServiceGetServerInfoResponse(info=info)
+
+    async def WatchLoad(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+        for work in (1, 2):
+            load = replica_pb2.LoadReport(outstanding_work=work)
+            yield language_pb2.LanguageServiceWatchLoadResponse(load=load)
+
+    async def Generate(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+        self.asked.append(request)
+        try:
+            for response in self.script:
+                yield response
+            if self.waits:
+                await asyncio.Event().wait()
+            if self.error is not None:
+                raise self.error
+        finally:
+            self.left.set()
+
+
+def client_of(address: str) -> LanguageClient:
+    place = ReplicaAddress("l", ReplicaRole.LANGUAGE, "i", address, "", "f")
+    return LanguageClient(place, 1 << 20)
+
+
+async def test_an_answer_is_followed_to_its_end() -> None:
+    async with serving(ADD, Language((ACCEPTED, DELTA, FINISHED))) as loopback:
+        client = client_of(loopback.address)
+        stream = client.open(REQUEST, "fingerprint", 20)
+        assert await stream.accepted() == Acceptance((0,), 0.5)
+        events = [event async for event in stream.events()]
+        await stream.ended()
+        await client.close()
+    assert events == [AnswerDelta((4, 5), "ab"), AnswerEnd(FinishReason.LENGTH, 1, 2, 3, 4, 5, 6)]
+
+
+async def test_the_request_names_its_pictures_by_key_and_tile_count() -> None:
+    language = Language((ACCEPTED,))
+    async with serving(ADD, language) as loopback:
+        client = client_of(loopback.address)
+        await client.open(REQUEST, "fingerprint", 20).accepted()
+        await client.close()
+    (wire,) = language.asked
+    assert (wire.request_id, wire.model_fingerprint) == ("r1", "fingerprint")
+    assert [message.role for message in wire.messages] == [
+        inference_pb2.ROLE_SYSTEM,
+        inference_pb2.ROLE_USER,
+    ]
+    group, question = wire.messages[1].parts
+    assert [(i.image_key, i.num_tiles) for i in group.image_group.images] == [
+        (b"key 0", 1),
+        (b"key 1", 3),
+    ]
+    assert question.text == "Compare."
+
+
+async def test_what_a_client_left_open_stays_open_and_the_seed_is_set() -> None:
+    language = Language((ACCEPTED,))
+    async with serving(ADD, language) as loopback:
+        client = client_of(loopback.address)
+        await client.open(REQUEST, "fingerprint", 20).accepted()
+        await client.close()
+    sampling = language.asked[0].sampling
+    assert not sampling.HasField("max_tokens")
+    assert sampling.HasField("temperature")
+    assert sampling.seed == 2**63 - 1
+
+
+@pytest.mark.parametrize("script", [(), (DELTA,)])
+async def test_a_replica_that_does_not_accept_first_is_at_fault(script: tuple[Any, ...]) -> None:
+    async with serving(ADD, Language(script)) as loopback:
+        client = client_of(loopback.address)
+        with pytest.raises(DvdError, match=r"Internal error\."):
+            await client.open(REQUEST, "fingerprint", 20).accepted()
+        await client.close()
+
+
+async def test_a_refusal_is_told() -> None:
+    async with serving(ADD, Language(error=OverloadedError("Full.", 3.0))) as loopback:
+        client = client_of(loopback.address)
+        with pytest.raises(OverloadedError, match="Full"):
+            await client.open(REQUEST, "fingerprint", 20).accepted()
+        await client.close()
+
+
+async def test_cancelling_reaches_the_replica() -> None:
+    language = Language((ACCEPTED,), waits=True)
+    async with serving(ADD, language) as loopback:
+        client = client_of(loopback.address)
+        stream = client.open(REQUEST, "fingerprint", 20)
+        await stream.accepted()
+        stream.cancel()
+        await asyncio.wait_for(language.left.wait(), 5)
+        await stream.ended()
+        await client.close()
+
+
+async def test_closing_the_client_under_an_answer_is_a_lost_replica() -> None:
+    async with serving(ADD, Language((ACCEPTED,), waits=True)) as loopback:
+        client = client_of(loopback.address)
+        stream = client.open(REQUEST, "fingerprint", 20)
+        await stream.accepted()
+        following = asyncio.create_task(anext(stream.events()))
+        await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(UnavailableError):
+            await following
+
+
+async def test_no_answer_begins_on_a_closed_client() -> None:
+    async with serving(ADD, Language()) as loopback:
+        client = client_of(loopback.address)
+        await client.close()
+        with pytest.raises(UnavailableError):
+            client.open(REQUEST, "fingerprint", 20)
+
+
+async def test_it_tells_what_is_served_and_how_busy() -> None:
+    async with serving(ADD, Language()) as loopback:
+        client = client_of(loopback.address)
+        assert (await client.server_info(10)).hidden_size == 24
+        assert [load.outstanding_work async for load in client.watch_load()] == [1, 2]
+        await client.close()
