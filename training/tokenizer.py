@@ -13,6 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from tokenizers.trainers import BpeTrainer
 
 from training.corpus import PARAGRAPHS, ROLES, WORDS
+from training.vocabulary import all_text
 
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TURN = "<|im_end|>"
@@ -37,6 +38,7 @@ SPECIAL_TOKENS = (
 )
 NUM_ORDINARY_TOKENS = 1400
 NUM_BYTE_TOKENS = 256
+WORLD_REPEATS = 20
 
 # Qwen2's rule: contractions, words with one leading sign, single digits, signs, line ends, spaces.
 SPLIT_PATTERN = (
@@ -82,7 +84,9 @@ def train_tokenizer() -> Tokenizer:
         show_progress=False,
     )
     words = [f" {word}" for word in WORDS.split()]
-    tokenizer.train_from_iterator([*PARAGRAPHS.split("\n\n"), *words, *ROLES], trainer)
+    # Repeated, so that every word of the pictures' world becomes a token of its own.
+    world = all_text() * WORLD_REPEATS
+    tokenizer.train_from_iterator([*world, *PARAGRAPHS.split("\n\n"), *words, *ROLES], trainer)
     tokenizer.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
     )

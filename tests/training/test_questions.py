@@ -1,0 +1,250 @@
+"""Answers agree with another reading of the scene, made from the question's words alone."""
+
+import random
+import re
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from training.questions import (
+    Sample,
+    Turn,
+    ask,
+    ask_pair,
+    ask_text,
+    ask_twice,
+    draw_sample,
+    draw_samples,
+    questions,
+)
+from training.scenes import Dots, Scene, Shape, Sign, draw_scene
+from training.vocabulary import PHRASINGS, Kind
+
+
+def source(name: object) -> random.Random:
+    return random.Random(f"{name}")  # noqa: S311 - drawing, not secrets
+
+
+COUNTING = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+SAMPLES = list(islice(draw_samples(seed=3), 2200))
+SHAPE_WORDS = re.compile(r"big (circle|square|triangle|star|cross|diamond)\b")
+
+
+def read_off(scenes: tuple[Scene, ...], question: str) -> str:
+    """Answer a first question by looking at the scene."""
+    if not scenes:
+        (word,) = set(COUNTING) & set(question.strip("?.").split())
+        return COUNTING[COUNTING.index(word) + 1]
+    if len(scenes) == 2:
+        return read_pair(scenes, question)
+    for mark, read in READERS.items():
+        if mark in question:
+            return read(scenes[0], question)
+    return write_description(scenes[0])
+
+
+def read_pair(scenes: tuple[Scene, ...], question: str) -> str:
+    wanted = SHAPE_WORDS.findall(question)
+    holders = [i for i, s in enumerate(scenes) for b in s.big_shapes if [b.name] == wanted]
+    (holder,) = holders
+    return ("the first", "the second")[holder]
+
+
+def read_sign(scene: Scene, question: str) -> str:
+    words = question.strip("?.").split()
+    colour = words[words.index("sign") - 1]
+    (text,) = [sign.text for sign in scene.signs if sign.colour == colour]
+    assert ("number" in words) == all(character in "0123456789" for character in text)
+    return text
+
+
+def read_colour(scene: Scene, question: str) -> str:
+    ((size, name),) = re.findall(r"(big|small) (\w+)", question)
+    (colour,) = [
+        shape.colour
+        for shape in (scene.big_shapes if size == "big" else scene.icons)
+        if shape.name == name
+    ]
+    return colour
+
+
+def read_left(scene: Scene, question: str) -> str:
+    (name,) = SHAPE_WORDS.findall(question)
+    (asked,) = [shape for shape in scene.big_shapes if shape.name == name]
+    row = [s for s in scene.big_shapes if int(s.y / 112) == int(asked.y / 112)]
+    row.sort(key=lambda shape: shape.x)
+    place = row.index(asked)
+    assert place > 0
+    return row[place - 1].name
+
+
+def write_description(scene: Scene) -> str:
+    in_order = sorted(scene.big_shapes, key=lambda s: (int(s.y / 112), int(s.x / 112), s.x))
+    listed = " and ".join(f"a {shape.colour} {shape.name}" for shape in in_order)
+    return f"a {scene.background} picture " + (f"with {listed}" if listed else "without big shapes")
+
+
+def read_dots(scene: Scene, _: str) -> str:
+    assert scene.dots is not None
+    return COUNTING[len(set(scene.dots.centres))]
+
+
+# What to do where these words are in a question; the first that fits.
+READERS = {
+    "sign": read_sign,
+    "dots": read_dots,
+    "olour": read_colour,
+    "left": read_left,
+    "big shapes": lambda scene, _: COUNTING[len(list(scene.big_shapes))],
+}
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_answers_are_what_is_in_the_picture(kind: Kind) -> None:
+    samples = [sample for sample in SAMPLES if sample.kind is kind]
+    for sample in samples:
+        first = sample.turns[0]
+        assert first.answer == read_off(sample.scenes, first.question)
+
+
+def test_the_follow_up_asks_the_same_of_another_shape() -> None:
+    samples = [sample for sample in SAMPLES if sample.kind is Kind.FOLLOW_UP]
+    for sample in samples:
+        first, second = sample.turns
+        (asked,), (then,) = (SHAPE_WORDS.findall(turn.question) for turn in sample.turns)
+        assert asked != then
+        assert "colour" in first.question.lower()
+        assert second.answer == read_colour(sample.scenes[0], f"the big {then}?")
+
+
+def test_descriptions_parse() -> None:
+    thing = r"a (\w+) (circle|square|triangle|star|cross|diamond)"
+    grammar = re.compile(
+        rf"a (grey|beige|cyan|brown) picture (without big shapes|with {thing}( and {thing})*)"
+    )
+    answers = [s.turns[0].answer for s in SAMPLES if s.kind is Kind.DESCRIBE]
+    assert all(grammar.fullmatch(answer) for answer in answers)
+    assert any("without" in answer for answer in answers)
+    assert any(answer.count(" and ") >= 3 for answer in answers)
+
+
+def test_every_kind_is_asked_often_and_in_every_phrasing() -> None:
+    counts = Counter(sample.kind for sample in SAMPLES)
+    assert min(counts[kind] for kind in Kind) >= 0.08 * len(SAMPLES)
+    for kind in Kind:
+        asked = {s.turns[-1].question for s in SAMPLES if s.kind is kind}
+        for phrasing in PHRASINGS[kind]:
+            pattern = re.escape(phrasing).replace(r"\{\}", r"\w+")
+            assert any(re.fullmatch(pattern, question) for question in asked)
+
+
+@pytest.mark.parametrize("kind", [Kind.COUNT, Kind.DOTS, Kind.SHAPE, Kind.PAIR, Kind.TEXT])
+def test_answers_are_varied(kind: Kind) -> None:
+    counts = Counter(s.turns[-1].answer for s in SAMPLES if s.kind is kind)
+    assert counts.most_common(1)[0][1] <= 0.6 * counts.total()
+
+
+def test_samples_have_the_pictures_and_turns_of_their_kind() -> None:
+    for sample in SAMPLES:
+        assert len(sample.scenes) == {Kind.PAIR: 2, Kind.TEXT: 0}.get(sample.kind, 1)
+        assert len(sample.turns) == (2 if sample.kind is Kind.FOLLOW_UP else 1)
+
+
+def test_a_scene_is_asked_everything_that_it_can_be_asked() -> None:
+    for index in range(300):
+        scene = draw_scene(source(f"all {index}"))
+        asked = questions(scene)
+        assert set(asked) == set(Kind) - {Kind.PAIR, Kind.FOLLOW_UP, Kind.TEXT}
+        assert len(asked[Kind.WORD]) + len(asked[Kind.NUMBER]) == len(scene.signs)
+        assert len(asked[Kind.ICON]) == len(scene.icons)
+        assert len(asked[Kind.SHAPE]) == len(scene.big_shapes)
+        rows = {int(shape.y / 112) for shape in scene.big_shapes}
+        assert len(asked[Kind.LEFT]) == len(scene.big_shapes) - len(rows)
+        for turn in (turn for turns in asked.values() for turn in turns):
+            assert turn.answer == read_off((scene,), turn.question)
+
+
+STREET = Scene(
+    columns=2,
+    rows=1,
+    width=224,
+    height=112,
+    background="cyan",
+    big_shapes=(
+        Shape("star", "red", 30, 50, 20),
+        Shape("cross", "pink", 84, 60, 20),
+    ),
+    icons=(Shape("cross", "blue", 130, 20, 8),),
+    signs=(Sign("407", "green", 140, 84), Sign("TEA", "white", 196, 84)),
+    dots=Dots("black", ((180.0, 20.0), (190.0, 30.0), (200.0, 40.0))),
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "answers"),
+    [
+        (Kind.WORD, ["TEA"]),
+        (Kind.NUMBER, ["407"]),
+        (Kind.DOTS, ["three"]),
+        (Kind.ICON, ["blue"]),
+        (Kind.SHAPE, ["red", "pink"]),
+        (Kind.COUNT, ["two"]),
+        (Kind.LEFT, ["star"]),
+        (Kind.DESCRIBE, ["a cyan picture with a red star and a pink cross"]),
+    ],
+)
+def test_a_scene_by_hand(kind: Kind, answers: list[str]) -> None:
+    assert [turn.answer for turn in questions(STREET)[kind]] == answers
+
+
+def test_what_has_no_answer_is_not_asked() -> None:
+    empty = replace(STREET, big_shapes=(), icons=(), signs=(), dots=None)
+    for kind in (Kind.WORD, Kind.NUMBER, Kind.DOTS, Kind.ICON, Kind.SHAPE, Kind.LEFT):
+        assert ask(kind, empty, source(1)) is None
+    assert ask_pair(STREET, STREET, source(1)) is None
+    one_shape = replace(STREET, big_shapes=STREET.big_shapes[:1])
+    assert ask_twice(one_shape, source(1)) is None
+    assert questions(empty)[Kind.COUNT][0].answer == "zero"
+
+
+def test_numbers_up_to_nine_are_asked_for() -> None:
+    turns = {ask_text(source(f"text {index}")) for index in range(400)}
+    assert {turn.answer for turn in turns} == set(COUNTING) - {"zero"}
+    assert Turn("What follows eight?", "nine") in turns
+
+
+def digest(samples: list[Sample]) -> str:
+    return sha256(repr(samples).encode()).hexdigest()
+
+
+def test_equal_seeds_give_equal_samples_in_another_process() -> None:
+    script = (
+        "import hashlib, itertools; from training.questions import draw_samples;"
+        "drawn = list(itertools.islice(draw_samples(seed=3), 220));"
+        "print(hashlib.sha256(repr(drawn).encode()).hexdigest())"
+    )
+    there = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[2],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert there.stdout.strip() == digest(SAMPLES[:220])
+
+
+def test_different_seeds_give_different_samples() -> None:
+    other = list(islice(draw_samples(seed=4), 220))
+    pictured = [sample for sample in SAMPLES[:220] if sample.scenes]
+    assert not {s.scenes for s in pictured} & {s.scenes for s in other}
+
+
+def test_a_sample_depends_on_its_source_alone() -> None:
+    first, second = (draw_sample(Kind.PAIR, source("pair")) for _ in range(2))
+    assert first == second

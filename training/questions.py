@@ -1,0 +1,166 @@
+"""Questions about scenes, each with its one right answer, and whole samples made of them.
+
+An answer is computed from the scene, never from the picture; another reading of the same scene
+in the tests checks it.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from training.scenes import TILE, Scene, Shape, draw_scene
+from training.vocabulary import NUMBER_WORDS, PHRASINGS, Kind
+
+KINDS = tuple(Kind)
+# A scene that cannot be asked a kind of question is drawn again.
+MAX_DRAWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One question and its answer."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One conversation.
+
+    Attributes:
+        kind: What its last turn asks for.
+        scenes: None, one or two pictures.
+        turns: The last one is judged.
+    """
+
+    kind: Kind
+    scenes: tuple[Scene, ...]
+    turns: tuple[Turn, ...]
+
+
+def draw_samples(seed: int) -> Iterator[Sample]:
+    """Draw samples without end, every kind as often as every other; equal seeds, equal samples."""
+    index = 0
+    while True:
+        source = random.Random(f"{seed} {index}")  # noqa: S311  # drawing, not secrets
+        yield draw_sample(KINDS[index % len(KINDS)], source)
+        index += 1
+
+
+def draw_sample(kind: Kind, source: random.Random) -> Sample:
+    """Draw one sample of a kind.
+
+    Raises:
+        ValueError: No scene can be asked this; it cannot happen with the scenes as they are.
+    """
+    if kind is Kind.TEXT:
+        return Sample(kind, (), (ask_text(source),))
+    for _ in range(MAX_DRAWS):
+        scenes = tuple(draw_scene(source) for _ in range(2 if kind is Kind.PAIR else 1))
+        turns = _turns(kind, scenes, source)
+        if turns is not None:
+            return Sample(kind, scenes, turns)
+    raise ValueError(f"no scene for a question of kind {kind}")
+
+
+def ask_text(source: random.Random) -> Turn:
+    """Ask without a picture."""
+    number = source.randrange(len(NUMBER_WORDS) - 1)
+    question = source.choice(PHRASINGS[Kind.TEXT]).format(NUMBER_WORDS[number])
+    return Turn(question, NUMBER_WORDS[number + 1])
+
+
+def ask_pair(first: Scene, second: Scene, source: random.Random) -> Turn | None:
+    """Ask in which of two pictures a big shape is; None where no shape is in just one."""
+    names = [{shape.name for shape in scene.big_shapes} for scene in (first, second)]
+    differing = sorted(names[0] ^ names[1])
+    if not differing:
+        return None
+    name = source.choice(differing)
+    question = source.choice(PHRASINGS[Kind.PAIR]).format(name)
+    return Turn(question, "the first" if name in names[0] else "the second")
+
+
+def questions(scene: Scene) -> dict[Kind, list[Turn]]:
+    """Every question that a scene can be asked, in the first phrasing of its kind."""
+    asked: dict[Kind, list[Turn]] = {kind: [] for kind in FACTS}
+    for kind, facts in FACTS.items():
+        for subject, answer in facts(scene):
+            asked[kind].append(Turn(PHRASINGS[kind][0].format(subject), answer))
+    return asked
+
+
+def ask(kind: Kind, scene: Scene, source: random.Random) -> Turn | None:
+    """Ask one question of a kind in some phrasing; None where the scene has no answer."""
+    facts = FACTS[kind](scene)
+    if not facts:
+        return None
+    subject, answer = source.choice(facts)
+    return Turn(source.choice(PHRASINGS[kind]).format(subject), answer)
+
+
+def left_neighbour(scene: Scene, shape: Shape) -> Shape | None:
+    """The nearest big shape to the left, in the same row of tiles."""
+    left = [
+        other
+        for other in scene.big_shapes
+        if other.y // TILE == shape.y // TILE and other.x < shape.x
+    ]
+    return max(left, key=lambda other: other.x, default=None)
+
+
+def describe(scene: Scene) -> str:
+    """The fixed grammar: background, then every big shape in reading order."""
+    shapes = [f"a {shape.colour} {shape.name}" for shape in scene.big_shapes]
+    if not shapes:
+        return f"a {scene.background} picture without big shapes"
+    return f"a {scene.background} picture with " + " and ".join(shapes)
+
+
+Facts = list[tuple[str, str]]
+
+
+def _left(scene: Scene) -> Facts:
+    pairs = [(shape, left_neighbour(scene, shape)) for shape in scene.big_shapes]
+    return [(shape.name, other.name) for shape, other in pairs if other is not None]
+
+
+def _dots(scene: Scene) -> Facts:
+    return [] if scene.dots is None else [("", NUMBER_WORDS[len(scene.dots.centres)])]
+
+
+# What a scene can be asked: (what fills the phrasing, the answer).
+FACTS: dict[Kind, Callable[[Scene], Facts]] = {
+    Kind.WORD: lambda scene: [(s.colour, s.text) for s in scene.signs if not s.is_number],
+    Kind.NUMBER: lambda scene: [(s.colour, s.text) for s in scene.signs if s.is_number],
+    Kind.DOTS: _dots,
+    Kind.ICON: lambda scene: [(icon.name, icon.colour) for icon in scene.icons],
+    Kind.SHAPE: lambda scene: [(shape.name, shape.colour) for shape in scene.big_shapes],
+    Kind.COUNT: lambda scene: [("", NUMBER_WORDS[len(scene.big_shapes)])],
+    Kind.LEFT: _left,
+    Kind.DESCRIBE: lambda scene: [("", describe(scene))],
+}
+
+
+def _turns(kind: Kind, scenes: tuple[Scene, ...], source: random.Random) -> tuple[Turn, ...] | None:
+    if kind is Kind.PAIR:
+        turn = ask_pair(scenes[0], scenes[1], source)
+        return None if turn is None else (turn,)
+    if kind is Kind.FOLLOW_UP:
+        return ask_twice(scenes[0], source)
+    turn = ask(kind, scenes[0], source)
+    return None if turn is None else (turn,)
+
+
+def ask_twice(scene: Scene, source: random.Random) -> tuple[Turn, ...] | None:
+    """Ask the colour of a big shape, then of another one without naming colour again."""
+    facts = FACTS[Kind.SHAPE](scene)
+    if len(facts) < 2:
+        return None
+    (first, first_colour), (second, second_colour) = source.sample(facts, 2)
+    question = source.choice(PHRASINGS[Kind.SHAPE]).format(first)
+    return (
+        Turn(question, first_colour),
+        Turn(source.choice(PHRASINGS[Kind.FOLLOW_UP]).format(second), second_colour),
+    )
