@@ -32,7 +32,7 @@ def write_documents(directory: Path, facts: ModelFacts, layout: CheckpointLayout
     documents = {
         "config.json": original_config(facts) if original else transformers_config(facts),
         "generation_config.json": generation_config(facts.token_ids),
-        "preprocessor_config.json": image_processor_config(facts.shape),
+        "preprocessor_config.json": image_processor_config(facts),
         "processor_config.json": processor_config(facts.shape),
     }
     for name, document in documents.items():

@@ -1,7 +1,7 @@
 """The JSON files of a checkpoint, in the published keys of either layout.
 
 Nothing here decides anything: shapes, thresholds and token ids are handed in, and what is fixed
-(pixel shuffle "v2", thumbnail, up to 12 tiles) is fixed because the published models have it so.
+(pixel shuffle "v2", thumbnail) is fixed because the published models have it so.
 """
 
 from dataclasses import dataclass
@@ -24,12 +24,14 @@ class ModelFacts:
         thresholds: Of the visual resolution router; None without Flash.
         token_ids: From the tokenizer.
         dtype: Element type of the weights, such as `bfloat16`.
+        max_tiles: Most tiles of a picture's grid.
     """
 
     shape: CheckpointShape
     thresholds: ResolutionThresholds | None
     token_ids: TokenIds
     dtype: str
+    max_tiles: int = MAX_TILES
 
 
 def original_config(facts: ModelFacts) -> Document:
@@ -41,7 +43,7 @@ def original_config(facts: ModelFacts) -> Document:
         "dynamic_image_size": True,
         "eos_token_id": facts.token_ids.end_of_turn,
         "force_image_size": facts.shape.vision.tile_size,
-        "max_dynamic_patch": MAX_TILES,
+        "max_dynamic_patch": facts.max_tiles,
         "min_dynamic_patch": 1,
         "pad2square": False,
         "pad_token_id": facts.token_ids.end_of_text,
@@ -79,15 +81,15 @@ def transformers_config(facts: ModelFacts) -> Document:
     }
 
 
-def image_processor_config(shape: CheckpointShape) -> Document:
+def image_processor_config(facts: ModelFacts) -> Document:
     """`preprocessor_config.json`: how pixels are cut and normalised."""
-    side = shape.vision.tile_size
+    side = facts.shape.vision.tile_size
     return {
         "image_processor_type": "GotOcr2ImageProcessorFast",
         "processor_class": "InternVLProcessor",
         "crop_to_patches": True,
         "min_patches": 1,
-        "max_patches": MAX_TILES,
+        "max_patches": facts.max_tiles,
         "do_convert_rgb": True,
         "do_resize": True,
         "size": {"height": side, "width": side},

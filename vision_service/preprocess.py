@@ -40,9 +40,11 @@ class Preprocessor:
         Raises:
             InvalidImageError: It breaks a bound or cannot be decoded.
         """
-        size = inspect_image(data, "", self._limits)
-        image = _decode(data, size)
-        grid = choose_grid(size.width, size.height, self._tiling)
+        return self.tile_image(_decode(data, inspect_image(data, "", self._limits)))
+
+    def tile_image(self, image: Image.Image) -> TiledImage:
+        """Cut one decoded RGB picture."""
+        grid = choose_grid(image.width, image.height, self._tiling)
         tiles = self._cut(image, grid)
         first_seen: dict[bytes, int] = {}
         twins = tuple(first_seen.setdefault(t.tobytes(), i) for i, t in enumerate(tiles))

@@ -113,6 +113,12 @@ def _naming(layout: CheckpointLayout, entries: Mapping[str, TensorEntry]) -> Ten
     return TensorNaming(vision, (f"{stem}language_model.", "lm_head."), False, stem)
 
 
+def original_sources(model: VisionModel) -> dict[str, TensorSource]:
+    """Name for every parameter of a model the tensor that holds it in the original layout."""
+    naming = _naming(CheckpointLayout.ORIGINAL, {})
+    return {parameter: naming.source(parameter) for parameter in model.state_dict()}
+
+
 def _original_source(name: str) -> TensorSource:
     """Source of a tensor of the vision transformer, named without `vision_model.`."""
     for ours, theirs in ORIGINAL_SPELLINGS:

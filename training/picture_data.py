@@ -1,0 +1,211 @@
+"""Endless seeded batches, drawn and cut in worker processes.
+
+Batch number i depends on the seed and i alone, so any number of workers gives the same run, and a
+resumed run goes on where it stopped.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from common.config import ImageLimits
+from common.model_config import ModelConfig, load_model_config
+from training.batches import Batch, Batcher, PictureQuestions
+from training.dense_labels import NOTHING, NUM_CLASSES, PATCHES, label_patches
+from training.drawing import draw_picture
+from training.questions import Turn, ask, ask_pair, ask_text, ask_twice
+from training.scenes import Scene, draw_scene, draw_wall
+from training.tokenizer import train_tokenizer
+from training.vocabulary import DETAIL_KINDS, Kind
+from vision_service.images import TiledImage
+from vision_service.preprocess import Preprocessor
+
+WALL_SHARE = 0.5
+TEXT_SHARE, PAIR_SHARE = 0.04, 0.1
+PLAIN_KINDS = (Kind.SHAPE, Kind.COUNT, Kind.LEFT)
+
+PatchLabels = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class EyesBatch:
+    """Tiles and the labels of their patches.
+
+    Attributes:
+        pixels: [T, 3, S, S].
+        labels: By label name [T, P], `NOTHING` for none.
+    """
+
+    pixels: torch.Tensor
+    labels: PatchLabels
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionBatch:
+    """Packed questions, the same packed for other tile lengths, and the labels of all patches.
+
+    Attributes:
+        batch: At full resolution.
+        asked: What is in it, to be packed again at other resolutions.
+        labels: By label name [T, P], `NOTHING` for none and for thumbnails.
+    """
+
+    batch: Batch
+    asked: tuple[PictureQuestions, ...]
+    labels: PatchLabels
+
+
+class BatchMaker(Protocol):
+    """Makes one batch from one random source."""
+
+    def __call__(self, source: random.Random, step: int) -> object:
+        """Make the batch of a step."""
+
+
+class PictureCutter:
+    """Draws scenes and cuts them as the vision service does."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._preprocessor = Preprocessor(config, ImageLimits())
+
+    def cut(self, scene: Scene) -> TiledImage:
+        """Draw and cut one scene."""
+        tiled = self._preprocessor.tile_image(draw_picture(scene))
+        if (tiled.grid.columns, tiled.grid.rows) != (scene.columns, scene.rows):
+            raise ValueError("the tiler cut another grid than the scene was drawn on")
+        return tiled
+
+
+class EyesMaker:
+    """Batches of single tiles with labels, half of them crammed walls."""
+
+    def __init__(self, directory: Path, num_tiles: int) -> None:
+        self._cutter = PictureCutter(load_model_config(directory))
+        self._num_tiles = num_tiles
+
+    def __call__(self, source: random.Random, step: int) -> EyesBatch:  # noqa: ARG002
+        """Draw scenes until there are enough tiles."""
+        pixels: list[torch.Tensor] = []
+        labels: list[PatchLabels] = []
+        num_tiles = 0
+        while num_tiles < self._num_tiles:
+            scene = draw_wall(source) if source.random() < WALL_SHARE else draw_scene(source)
+            tiles = scene.columns * scene.rows
+            pixels.append(self._cutter.cut(scene).pixels[:tiles])
+            labels.append(patch_labels(scene, tiles))
+            num_tiles += tiles
+        return EyesBatch(torch.cat(pixels), _joined(labels))
+
+
+class QuestionMaker:
+    """Batches of pictures with several questions each, easy ones first."""
+
+    def __init__(self, directory: Path, num_pictures: int, easy_steps: int) -> None:
+        """Prepare.
+
+        Args:
+            directory: Any checkpoint of the shape, for its configuration.
+            num_pictures: Single-tile pictures of a batch; of larger ones half as many.
+            easy_steps: Steps in which most batches hold single-tile pictures.
+        """
+        config = load_model_config(directory)
+        self._cutter = PictureCutter(config)
+        self._full_tokens = config.full_tokens_per_tile
+        self._batcher = Batcher(train_tokenizer())
+        self._num_pictures = num_pictures
+        self._easy_steps = easy_steps
+
+    def __call__(self, source: random.Random, step: int) -> QuestionBatch:
+        """Draw pictures and ask about them."""
+        single = source.random() < (0.7 if step < self._easy_steps else 0.3)
+        asked: list[PictureQuestions] = []
+        pixels: list[torch.Tensor] = []
+        labels: list[PatchLabels] = []
+        for _ in range(self._num_pictures if single else self._num_pictures // 2):
+            scenes, branches = ask_several(source, single)
+            cut = tuple(self._cutter.cut(scene) for scene in scenes)
+            asked.append(PictureQuestions(cut, branches))
+            for scene, tiled in zip(scenes, cut, strict=True):
+                pixels.append(tiled.pixels)
+                labels.append(patch_labels(scene, len(tiled.pixels)))
+        tile_tokens = [
+            [self._full_tokens] * sum(len(cut.pixels) for cut in each.pictures) for each in asked
+        ]
+        batch = self._batcher.batch(asked, tile_tokens, torch.cat(pixels))
+        return QuestionBatch(batch, tuple(asked), _joined(labels))
+
+
+class SteppedDataset(Dataset[object]):
+    """Batch i of a run."""
+
+    def __init__(self, maker: BatchMaker, seed: int, first_step: int, num_steps: int) -> None:
+        self._maker = maker
+        self._seed = seed
+        self._first_step = first_step
+        self._num_steps = num_steps
+
+    def __len__(self) -> int:
+        """Batches that are left."""
+        return self._num_steps - self._first_step
+
+    def __getitem__(self, index: int) -> object:
+        """Make a batch; the training itself needs the cores."""
+        torch.set_num_threads(1)
+        step = self._first_step + index
+        return self._maker(random.Random(f"{self._seed} {step}"), step)  # noqa: S311
+
+
+def batches(maker: BatchMaker, seed: int, first_step: int, num_steps: int) -> Iterator[object]:
+    """Make the batches of a run in a worker process."""
+    dataset = SteppedDataset(maker, seed, first_step, num_steps)
+    return iter(DataLoader(dataset, batch_size=None, num_workers=1, prefetch_factor=4))
+
+
+def ask_several(
+    source: random.Random, single: bool
+) -> tuple[tuple[Scene, ...], tuple[tuple[Turn, ...], ...]]:
+    """Draw none, one or two scenes and several conversations about them."""
+    kind = source.random()
+    if kind < TEXT_SHARE:
+        return (), tuple((ask_text(source),) for _ in range(4))
+    if kind < TEXT_SHARE + PAIR_SHARE:
+        return ask_pairs(source, single)
+    scene = draw_scene(source, 1 if single else None)
+    kinds = [*source.sample(DETAIL_KINDS, 4), *source.sample(DETAIL_KINDS, 2)]
+    kinds += source.sample(PLAIN_KINDS, 2)
+    if source.random() < 0.5:
+        kinds.append(Kind.DESCRIBE)
+    branches = [(turn,) for kind in kinds if (turn := ask(kind, scene, source)) is not None]
+    twice = ask_twice(scene, source) if source.random() < 0.4 else None
+    return (scene,), (*branches, *([twice] if twice is not None else []))
+
+
+def ask_pairs(
+    source: random.Random, single: bool
+) -> tuple[tuple[Scene, ...], tuple[tuple[Turn, ...], ...]]:
+    """Draw two scenes that differ, and three questions about the difference."""
+    while True:
+        first, second = (draw_scene(source, 1 if single else None) for _ in range(2))
+        turns = [ask_pair(first, second, source) for _ in range(3)]
+        found = tuple((turn,) for turn in turns if turn is not None)
+        if found:
+            return (first, second), found
+
+
+def patch_labels(scene: Scene, num_tiles: int) -> PatchLabels:
+    """Labels of all tiles of a picture; a thumbnail has none."""
+    grid = label_patches(scene).by_name
+    labels = {}
+    for name in NUM_CLASSES:
+        labels[name] = torch.full((num_tiles, PATCHES**2), NOTHING)
+        labels[name][: scene.columns * scene.rows] = torch.from_numpy(grid[name])
+    return labels
+
+
+def _joined(labels: list[PatchLabels]) -> PatchLabels:
+    return {name: torch.cat([each[name] for each in labels]) for name in NUM_CLASSES}
