@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.result import Goal, Result
 from common.model_config import CheckpointLayout
+from common.result import Goal, Result
 from common.types import ResolutionScope
 from deploy.client import InferenceClient
 from deploy.config import RayConfig, load_config

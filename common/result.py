@@ -1,4 +1,4 @@
-"""What every benchmark writes: machine, versions, rows, goals; as JSON and as a table."""
+"""What every measurement writes: machine, versions, rows, goals; as JSON and as a table."""
 
 import json
 import os
@@ -42,7 +42,7 @@ class Goal:
 
 @dataclass(slots=True)
 class Result:
-    """Everything one benchmark found out."""
+    """Everything one measurement found out."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
@@ -93,4 +93,6 @@ def _without_empty_reason(goal: Goal) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return ""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
