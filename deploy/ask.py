@@ -1,5 +1,6 @@
 """`dvd ask`: pictures and a question to a running cluster, the answer as it comes."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -7,6 +8,7 @@ from rich.console import Console
 from common.errors import ConfigError, UnavailableError
 from common.types import ResolutionScope
 from deploy.client import InferenceClient, ask_about
+from deploy.explain import Explained, check_explainable, open_picture, write_explanation
 from deploy.report import print_usage
 from protos.dvd.v1 import inference_pb2
 
@@ -18,38 +20,69 @@ SCOPES = {
 }
 
 
-async def ask_and_show(
-    console: Console, server: str, words: list[str], max_tokens: int | None, scope: str | None
-) -> None:
+@dataclass(frozen=True, slots=True)
+class AskOptions:
+    """How to ask, and what to make of the answer.
+
+    Attributes:
+        server: `host:port` of a router.
+        max_tokens: Answer limit; None for the server's.
+        scope: Scope of the visual resolution router; None for the server's.
+        explain: File to draw tiles, scores and resolutions into; None for no drawing.
+    """
+
+    server: str
+    max_tokens: int | None = None
+    scope: str | None = None
+    explain: Path | None = None
+
+
+async def ask_and_show(console: Console, words: list[str], options: AskOptions) -> None:
     """Stream one answer to the terminal, then usage and timings.
 
     Args:
         console: Where to show it.
-        server: `host:port` of a router.
         words: Picture files, then the question.
-        max_tokens: Answer limit; None for the server's.
-        scope: Scope of the visual resolution router; None for the server's.
+        options: How to ask.
 
     Raises:
-        ConfigError: A picture file is missing, or the scope is unknown.
+        ConfigError: A picture file is missing, an option is unknown, or nothing can be explained.
         DvdError: What the router answered.
     """
     *names, question = words
-    request = ask_about([_picture(name) for name in names], question, max_tokens, _scope(scope))
+    pictures = [_picture(name) for name in names]
+    if options.explain is not None:
+        check_explainable(len(pictures), options.explain)
+    request = ask_about(pictures, question, options.max_tokens, _scope(options.scope))
+    text, finished = await _stream(console, options.server, request)
+    if options.explain is not None:
+        picture = open_picture(pictures[0])
+        write_explanation(Explained(picture, question, text, finished), options.explain)
+        console.print(f"[dim]explained in[/dim] {options.explain}")
+
+
+async def _stream(
+    console: Console, server: str, request: inference_pb2.GenerateRequest
+) -> tuple[str, inference_pb2.GenerateFinished]:
+    """Show an answer as it comes; return all of it."""
+    text, finished = "", inference_pb2.GenerateFinished()
     client = InferenceClient(server)
     try:
         async for response in client.stream(request):
             if response.HasField("delta"):
+                text += response.delta.text
                 console.print(response.delta.text, end="", markup=False, soft_wrap=True)
             elif response.HasField("finished"):
+                finished = response.finished
                 console.print()
-                print_usage(console, response.finished)
+                print_usage(console, finished)
     except UnavailableError as error:
         raise UnavailableError(
             f"{error.message} Is a cluster serving at {server}? Start one with: dvd serve"
         ) from error
     finally:
         await client.close()
+    return text, finished
 
 
 def _picture(name: str) -> Path:

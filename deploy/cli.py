@@ -97,9 +97,13 @@ def ask(
     resolution: Annotated[
         str | None, typer.Option(help="Scope of ViR: request, image, absolute or off.")
     ] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(help="Draw tiles, scores and resolutions of the one picture into this PNG."),
+    ] = None,
 ) -> None:
     """Ask a running cluster about pictures; the answer streams."""
-    _run(_ask(words, server, max_tokens, resolution))
+    _run(_ask(words, server, max_tokens, resolution, explain))
 
 
 @app.command()
@@ -169,10 +173,16 @@ async def _serve(settings: DeployConfig) -> None:
         await supervisor.stop()
 
 
-async def _ask(words: list[str], server: str, max_tokens: int | None, scope: str | None) -> None:
-    from deploy.ask import ask_and_show  # noqa: PLC0415
+async def _ask(
+    words: list[str],
+    server: str,
+    max_tokens: int | None,
+    scope: str | None,
+    explain: Path | None,
+) -> None:
+    from deploy.ask import AskOptions, ask_and_show  # noqa: PLC0415
 
-    await ask_and_show(console, server, words, max_tokens, scope)
+    await ask_and_show(console, words, AskOptions(server, max_tokens, scope, explain))
 
 
 async def _demo(settings: DeployConfig, json_file: Path | None) -> None:
