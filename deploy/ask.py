@@ -40,7 +40,8 @@ async def ask_and_show(
     try:
         async for response in client.stream(request):
             if response.HasField("delta"):
-                console.print(response.delta.text, end="", markup=False, soft_wrap=True)
+                text = response.delta.text
+                console.print(text, end="", markup=False, emoji=False, soft_wrap=True)
             elif response.HasField("finished"):
                 console.print()
                 print_usage(console, response.finished)
