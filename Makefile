@@ -57,8 +57,8 @@ check: $(INSTALLED) ## Lint, types, import contracts, protos
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against protos/dvd-v1.binpb
 	rm -rf build/protos && mkdir -p build/protos
-	$(PROTOC) --python_out=build/protos --pyi_out=build/protos \
-		--grpc_python_out=build/protos --mypy_grpc_out=quiet:build/protos
+	$(PROTOC) --python_out=build --pyi_out=build \
+		--grpc_python_out=build --mypy_grpc_out=quiet:build
 	cd build && for stub in $$(find protos -name '*_pb2*'); do cmp $$stub ../$$stub || exit 1; done
 
 .PHONY: format

@@ -11,17 +11,17 @@ transformers' own model, and the published Flash rule written out tile by tile.
 import argparse
 import asyncio
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from common.model_config import CheckpointLayout
 from common.result import Goal, Result
 from common.types import ResolutionScope
 from deploy.client import InferenceClient
-from deploy.config import RayConfig, load_config
-from deploy.ray_environment import prepare_ray
 from tests.integration.conversations import CONVERSATIONS, Conversation
 from tests.integration.requests import wire_request
 from tests.reference import flash_reference, plain_reference
@@ -54,30 +54,45 @@ def measure_demo(result: Result) -> None:
 
 def build(folder: Path, flash: bool, layout: CheckpointLayout) -> Path:
     """Build a float32 checkpoint; equal seeds give equal weights in every layout."""
-    directory = folder / f"{layout}-{flash}"
+    directory = folder / f"{'flash' if flash else 'plain'}-{layout}"
     build_checkpoint(directory, CheckpointOptions(dtype="float32", flash=flash, layout=layout))
     return directory
 
 
-async def count_equal(model_dir: Path, reference: Reference, result: Result) -> int:
-    """Ask a cluster and a reference the same; count equal answers."""
-    from deploy.supervisor import Supervisor  # noqa: PLC0415  # after prepare_ray
-
-    equal = 0
-    supervisor = Supervisor(load_config(None, {"model": str(model_dir), "router.grpc_port": 0}))
+@contextmanager
+def serving(model_dir: Path) -> Iterator[str]:
+    """Run `dvd serve` in a process of its own; the address of its public door."""
+    command = [str(Path(sys.executable).parent / "dvd"), "serve", str(model_dir)]
+    process = subprocess.Popen(
+        [*command, "--grpc-port", "0"], stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
     try:
-        ready = await supervisor.start()
-        client = InferenceClient(ready.router.address)
-        for name in list(CONVERSATIONS)[:PER_MODEL]:
-            conversation = CONVERSATIONS[name]
-            answer = await client.answer(wire_request(conversation, MAX_TOKENS))
-            same = answer.token_ids == reference(conversation)
-            equal += same
-            result.rows.append({"model": ready.model_name, "request": name, "equal": same})
-        await client.close()
+        lines = iter(process.stderr or ())
+        yield next(line for line in lines if " serving " in line).split()[-1]
     finally:
-        await supervisor.stop()
-    return equal
+        process.terminate()
+        process.communicate()
+
+
+async def ask_all(address: str) -> dict[str, tuple[int, ...]]:
+    """Ask a cluster every conversation; its tokens by name."""
+    client = InferenceClient(address)
+    answers = {}
+    for name in list(CONVERSATIONS)[:PER_MODEL]:
+        request = wire_request(CONVERSATIONS[name], MAX_TOKENS)
+        answers[name] = (await client.answer(request)).token_ids
+    await client.close()
+    return answers
+
+
+def count_equal(model_dir: Path, reference: Reference, result: Result) -> int:
+    """Ask a cluster and a reference the same; count equal answers."""
+    with serving(model_dir) as address:
+        answers = asyncio.run(ask_all(address))
+    for name, token_ids in answers.items():
+        same = token_ids == reference(CONVERSATIONS[name])
+        result.rows.append({"model": model_dir.name, "request": name, "equal": same})
+    return sum(row["equal"] for row in result.rows if row["model"] == model_dir.name)
 
 
 def measure_answers(result: Result) -> None:
@@ -87,22 +102,16 @@ def measure_answers(result: Result) -> None:
         plain = build(folder, False, CheckpointLayout.ORIGINAL)
         native = build(folder, False, CheckpointLayout.TRANSFORMERS)
         flash = build(folder, True, CheckpointLayout.ORIGINAL)
-        equal = asyncio.run(
-            count_equal(
-                plain,
-                lambda asked: plain_reference.answer(native, asked, MAX_TOKENS).token_ids,
-                result,
-            )
-        ) + asyncio.run(
-            count_equal(
-                flash,
-                lambda asked: (
-                    flash_reference.answer(
-                        flash, asked, MAX_TOKENS, ResolutionScope.REQUEST
-                    ).token_ids
-                ),
-                result,
-            )
+        equal = count_equal(
+            plain,
+            lambda asked: plain_reference.answer(native, asked, MAX_TOKENS).token_ids,
+            result,
+        ) + count_equal(
+            flash,
+            lambda asked: (
+                flash_reference.answer(flash, asked, MAX_TOKENS, ResolutionScope.REQUEST).token_ids
+            ),
+            result,
         )
     name = "cluster answers equal to the one-process reference, of 24"
     result.goals.append(Goal(name, equal, 24, "higher"))
@@ -113,7 +122,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", type=Path, help="write the result to this file")
     arguments = parser.parse_args()
-    prepare_ray(RayConfig())
     result = Result()
     measure_demo(result)
     measure_answers(result)

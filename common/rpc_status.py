@@ -26,12 +26,15 @@ BY_CODE: dict[grpc.StatusCode, type[DvdError]] = {
     grpc.StatusCode.CANCELLED: errors.CancelledRequestError,
     # gRPC itself runs out of nothing but message size.
     grpc.StatusCode.RESOURCE_EXHAUSTED: errors.InvalidRequestError,
+    # A peer's own failure carries our ErrorInfo; without it gRPC lost the stream in mid-write.
+    grpc.StatusCode.INTERNAL: errors.UnavailableError,
 }
 OWN_WORDS: dict[grpc.StatusCode, str] = {
     grpc.StatusCode.UNAVAILABLE: "A replica cannot be reached.",
     grpc.StatusCode.DEADLINE_EXCEEDED: "The deadline passed.",
     grpc.StatusCode.CANCELLED: "The request was cancelled.",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "The request is too large.",
+    grpc.StatusCode.INTERNAL: "The stream to a replica broke off.",
 }
 
 

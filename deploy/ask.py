@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from common.errors import ConfigError, UnavailableError
 from common.types import ResolutionScope
@@ -58,20 +59,22 @@ async def ask_and_show(console: Console, words: list[str], options: AskOptions) 
     if options.explain is not None:
         picture = open_picture(pictures[0])
         write_explanation(Explained(picture, question, text, finished), options.explain)
-        console.print(f"[dim]explained in[/dim] {options.explain}")
+        console.print(f"[dim]explained in[/dim] {escape(str(options.explain))}")
 
 
 async def _stream(
     console: Console, server: str, request: inference_pb2.GenerateRequest
 ) -> tuple[str, inference_pb2.GenerateFinished]:
     """Show an answer as it comes; return all of it."""
-    text, finished = "", inference_pb2.GenerateFinished()
+    text = ""
+    finished: inference_pb2.GenerateFinished | None = None
     client = InferenceClient(server)
     try:
         async for response in client.stream(request):
             if response.HasField("delta"):
-                text += response.delta.text
-                console.print(response.delta.text, end="", markup=False, soft_wrap=True)
+                delta = response.delta.text
+                console.print(delta, end="", markup=False, emoji=False, soft_wrap=True)
+                text += delta
             elif response.HasField("finished"):
                 finished = response.finished
                 console.print()
@@ -82,6 +85,8 @@ async def _stream(
         ) from error
     finally:
         await client.close()
+    if finished is None:
+        raise UnavailableError("The router ended without finishing the answer.")
     return text, finished
 
 

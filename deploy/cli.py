@@ -139,7 +139,7 @@ def _settings(config: Path | None, flags: dict[str, Any], assign: list[str] | No
         overrides.update(parse_assignment(text) for text in assign or ())
         return load_config(config, overrides)
     except ConfigError as error:
-        errors.print(f"[red]{error.message}[/red]")
+        _show_error(error)
         raise typer.Exit(USAGE_ERROR) from error
 
 
@@ -147,11 +147,16 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(work)
     except ConfigError as error:
-        errors.print(f"[red]{error.message}[/red]")
+        _show_error(error)
         raise typer.Exit(USAGE_ERROR) from error
     except DvdError as error:
-        errors.print(f"[red]{error.message}[/red]")
+        _show_error(error)
         raise typer.Exit(RUNTIME_ERROR) from error
+
+
+def _show_error(error: DvdError) -> None:
+    # As it is, because names in it may look like rich's markup.
+    errors.print(error.message, style="red", markup=False, emoji=False, soft_wrap=True)
 
 
 async def _serve(settings: DeployConfig) -> None:

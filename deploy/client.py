@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import UnavailableError
 from common.rpc import call, each, open_channel
 from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
 
@@ -67,12 +68,14 @@ class InferenceClient:
         """
         text: list[str] = []
         token_ids: list[int] = []
-        finished = inference_pb2.GenerateFinished()
+        finished: inference_pb2.GenerateFinished | None = None
         async for response in self.stream(request, timeout_seconds):
             text.append(response.delta.text)
             token_ids += response.delta.token_ids
             if response.HasField("finished"):
                 finished = response.finished
+        if finished is None:
+            raise UnavailableError("The router ended without finishing the answer.")
         return Answer("".join(text), tuple(token_ids), finished)
 
     async def close(self) -> None:

@@ -121,10 +121,11 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         ConfigError: There is no `=`, or the value is not YAML.
     """
     key, equals, value = text.partition("=")
+    key = key.strip()
     if not equals or not key:
         raise ConfigError(f"--set takes key=value, such as router.grpc_port=50051; got {text!r}.")
     try:
-        return key.strip(), yaml.safe_load(value)
+        return key, yaml.safe_load(value)
     except yaml.YAMLError as cause:
         raise ConfigError(f"The value of {key} is not valid YAML.") from cause
 
@@ -145,9 +146,12 @@ def _read(file: Path) -> Document:
 
 def _set(document: Document, path: Sequence[str], value: Any) -> None:
     for name in path[:-1]:
-        document = document.setdefault(name, {})
-        if not isinstance(document, dict):
+        section = document.get(name, {})
+        if not isinstance(section, dict):
             raise ConfigError(f"{'.'.join(path)} is set, but {name} is not a section.")
+        # A copy, because a YAML alias may share the section with another place.
+        document[name] = dict(section)
+        document = document[name]
     document[path[-1]] = value
 
 

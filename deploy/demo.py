@@ -97,7 +97,7 @@ def _show(console: Console, question: DemoQuestion, answer: Answer) -> None:
     if question.expected is not None:
         console.print(f"[bold]expected[/bold] {question.expected}")
     console.print("[bold]A[/bold] ", end="")
-    console.print(answer.text, markup=False, highlight=False)
+    console.print(answer.text, markup=False, emoji=False, highlight=False)
     print_usage(console, answer.finished)
 
 

@@ -24,8 +24,8 @@ class Roster:
         return tuple(replica for _, replica in sorted(self._replicas.items()))
 
     def count(self, role: ReplicaRole) -> int:
-        """How many replicas of a role are ready."""
-        return sum(replica.role is role for replica in self._replicas.values())
+        """How many replicas of a role are ready; any thread may ask."""
+        return sum(replica.role is role for replica in tuple(self._replicas.values()))
 
     async def put(self, replica: ReplicaAddress) -> None:
         """Add a replica, or replace an earlier incarnation of it."""

@@ -61,7 +61,7 @@ class Supervisor:
     def __init__(self, config: DeployConfig) -> None:
         self._config = config
         self._roster = Roster()
-        self._rpc = RpcServer()
+        self._rpc: RpcServer | None = None
         self._metrics = SupervisorMetrics(self._roster)
         self._metrics_server: MetricsServer | None = None
         self._placed: list[PlacedReplica] = []
@@ -135,7 +135,8 @@ class Supervisor:
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*(self._stop_replica(placed) for placed in self._placed))
-        await self._rpc.stop(0)
+        if self._rpc is not None:
+            await self._rpc.stop(0)
         if self._metrics_server is not None:
             self._metrics_server.close()
         await asyncio.to_thread(ray_cluster.disconnect)
@@ -146,6 +147,8 @@ class Supervisor:
             self._fail("The router ended unexpectedly; its log is above.")
 
     async def _serve_roster(self) -> str:
+        # Not before Ray is there: Ray forks, and a fork should find no threads of gRPC.
+        self._rpc = RpcServer()
         replica_pb2_grpc.add_RosterServiceServicer_to_server(
             RosterServicer(self._roster), self._rpc.server
         )

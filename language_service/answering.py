@@ -6,7 +6,8 @@ reservation and the engine forgets the sequence.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import torch
@@ -86,7 +87,7 @@ class Answerer:
         self._engine = engine
         self._defaults = defaults
 
-    async def answer(self, request: LanguageRequest) -> AsyncIterator[AnswerEvent]:
+    async def answer(self, request: LanguageRequest) -> AsyncGenerator[AnswerEvent, None]:
         """Answer one request: accepted, tokens, answered.
 
         Raises:
@@ -106,8 +107,10 @@ class Answerer:
             needed = tuple(range(len(request.images)))
             yield Accepted(needed, time.monotonic() - arrived_at)
             prompt = fill(layout, await reservation.arrived())
-            async for event in self._generate(request.request_id, prompt, sampling):
-                yield event
+            # Closed here and not by the garbage collector, so that the engine stops first.
+            async with aclosing(self._generate(request.request_id, prompt, sampling)) as events:
+                async for event in events:
+                    yield event
 
     def _sampling(self, request: LanguageRequest, layout: PromptLayout) -> SamplingParameters:
         """Fill in defaults and check that prompt and answer fit, at full resolution."""
@@ -123,7 +126,7 @@ class Answerer:
 
     async def _generate(
         self, request_id: str, prompt: Prompt, sampling: SamplingParameters
-    ) -> AsyncIterator[TokensGenerated | Answered]:
+    ) -> AsyncGenerator[TokensGenerated | Answered, None]:
         loop = asyncio.get_running_loop()
         events: asyncio.Queue[EngineEvent] = asyncio.Queue()
 

@@ -48,7 +48,7 @@ class EmbeddingFormat:
         dtype: Element type that it computes in.
         hidden_size: Width of one visual token.
         full_tokens: Visual tokens of a tile at full resolution.
-        compressed_tokens: Visual tokens of a compressed tile; equal to `full_tokens` without a gate.
+        compressed_tokens: Visual tokens of a compressed tile; `full_tokens` without a gate.
     """
 
     model_fingerprint: str

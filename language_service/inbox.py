@@ -48,6 +48,7 @@ class Reservation:
     def __init__(self, request_id: str, slots: list[ImageSlot]) -> None:
         self.request_id = request_id
         self.slots = slots
+        self.is_released = False
         self._complete = asyncio.Event()
         self.note_commit()
 
@@ -87,8 +88,8 @@ class Inbox:
 
     @property
     def reserved_bytes(self) -> int:
-        """Bytes held by all requests."""
-        return sum(held.reserved_bytes for held in self._reservations.values())
+        """Bytes held by all requests; any thread may read it."""
+        return sum(held.reserved_bytes for held in tuple(self._reservations.values()))
 
     @property
     def waiting_requests(self) -> int:
@@ -118,6 +119,7 @@ class Inbox:
             await self._admit(reservation)
             yield reservation
         finally:
+            reservation.is_released = True
             self._reservations.pop(request_id, None)
             self._waiting.pop(request_id, None)
             self._admit_waiting()
@@ -189,10 +191,9 @@ class EmbeddingWriter:
 
         Raises:
             SlotTakenError: A later attempt replaced this one.
-            EmbeddingRejectedError: Out of order, too long, empty or damaged.
+            EmbeddingRejectedError: Out of order, too long, empty, damaged, or no longer wanted.
         """
-        if self._slot.writer is not self:
-            raise SlotTakenError("A later attempt is writing this picture.")
+        self._check_turn()
         if byte_offset != self._received:
             raise EmbeddingRejectedError(
                 f"A chunk starts at byte {byte_offset}; expected is {self._received}."
@@ -212,10 +213,9 @@ class EmbeddingWriter:
 
         Raises:
             SlotTakenError: A later attempt replaced this one.
-            EmbeddingRejectedError: Bytes are missing, or a value is not finite.
+            EmbeddingRejectedError: Bytes are missing, a value is not finite, or the request ended.
         """
-        if self._slot.writer is not self:
-            raise SlotTakenError("A later attempt is writing this picture.")
+        self._check_turn()
         if self._received != self.manifest.num_bytes:
             raise EmbeddingRejectedError(
                 f"The stream ended after {self._received} of {self.manifest.num_bytes} bytes."
@@ -233,3 +233,9 @@ class EmbeddingWriter:
         """Give the place up unless it was committed, so that another attempt may write."""
         if self._slot.writer is self:
             self._slot.writer = None
+
+    def _check_turn(self) -> None:
+        if self._reservation.is_released:
+            raise EmbeddingRejectedError("No request waits for this embedding.")
+        if self._slot.writer is not self:
+            raise SlotTakenError("A later attempt is writing this picture.")

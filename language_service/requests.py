@@ -1,4 +1,7 @@
-"""The router's wire request, read into what the language service works with. Wire types end here."""
+"""The router's wire request, read into what the language service works with.
+
+Wire types end here.
+"""
 
 from dataclasses import dataclass
 

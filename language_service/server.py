@@ -1,6 +1,7 @@
 """The gRPC face of a language replica: translates, and leaves every decision to others."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from common.errors import EmbeddingRejectedError
 from common.load_watch import watch_load
@@ -58,8 +59,9 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
         context: RpcContext,
     ) -> AsyncIterator[language_pb2.LanguageServiceGenerateResponse]:
         """Answer one request."""
-        async for event in self._answerer.answer(read_request(request)):
-            yield self._event(event)
+        async with aclosing(self._answerer.answer(read_request(request))) as events:
+            async for event in events:
+                yield self._event(event)
 
     async def PutEmbeddings(
         self,

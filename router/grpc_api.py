@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 
 from common.config import RouterConfig
 from common.errors import CancelledRequestError, DvdError
@@ -47,10 +47,12 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             left = remaining_seconds(context)
             deadline = Deadline.after(left or self._config.default_deadline_seconds)
             valid = await asyncio.to_thread(self._validator.validate, request)
-            async for event in self._pipeline.answer(valid, deadline):
-                if isinstance(event, AnswerFinished):
-                    self._note_finished(event)
-                yield _response(event, self._model.name)
+            # Closed here and not by the garbage collector, so that all is given back at once.
+            async with aclosing(self._pipeline.answer(valid, deadline)) as events:
+                async for event in events:
+                    yield _response(event, self._model.name)
+                    if isinstance(event, AnswerFinished):
+                        self._note_finished(event)
 
     async def GetModel(
         self, request: inference_pb2.GetModelRequest, context: RpcContext
@@ -74,18 +76,24 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     @contextmanager
     def _counted(self) -> Iterator[None]:
         """Count a request that ends without an answer."""
+        status = DvdError.code.name
         try:
             yield
+            status = ""
         except (asyncio.CancelledError, GeneratorExit):
-            self._metrics.requests.labels(CancelledRequestError.code.name, "").inc()
+            status = CancelledRequestError.code.name
             raise
         except DvdError as error:
-            self._metrics.requests.labels(error.code.name, "").inc()
+            status = error.code.name
             raise
+        finally:
+            if status:
+                self._metrics.requests.labels(status, "").inc()
 
     def _note_finished(self, event: AnswerFinished) -> None:
         self._metrics.requests.labels("OK", str(event.finish_reason)).inc()
-        self._metrics.time_to_first_token.observe(event.seconds.time_to_first_token)
+        if event.usage.completion_tokens:
+            self._metrics.time_to_first_token.observe(event.seconds.time_to_first_token)
 
 
 def _response(event: AnswerEvent, model: str) -> inference_pb2.GenerateResponse:

@@ -9,7 +9,7 @@ by a context manager, so that success, failure, cancellation and deadline all gi
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from common.errors import UnavailableError
 from common.model_config import ModelConfig
@@ -48,7 +48,9 @@ class Pipeline:
         self._languages = languages
         self._fingerprint = fingerprint
 
-    async def answer(self, request: ValidRequest, deadline: Deadline) -> AsyncIterator[AnswerEvent]:
+    async def answer(
+        self, request: ValidRequest, deadline: Deadline
+    ) -> AsyncGenerator[AnswerEvent, None]:
         """Answer one request: started, deltas, finished.
 
         Raises:

@@ -100,8 +100,8 @@ class ReplicaPool(Generic[C]):
 
     @property
     def num_up(self) -> int:
-        """Replicas that take work."""
-        return sum(replica.is_up for replica in self._replicas.values())
+        """Replicas that take work; any thread may read it."""
+        return sum(replica.is_up for replica in tuple(self._replicas.values()))
 
     async def wait_until_up(self, num_replicas: int) -> None:
         """Wait until so many replicas take work."""

@@ -29,13 +29,17 @@ async def follow_roster(supervisor: str, on_roster: OnRoster) -> None:
     """
     channel = open_channel(supervisor)
     stub = replica_pb2_grpc.RosterServiceStub(channel)
+    is_away = False
     try:
         while True:
             try:
                 async for response in each(stub.WatchRoster(replica_pb2.WatchRosterRequest())):
+                    is_away = False
                     await on_roster([_address(replica) for replica in response.replicas])
             except DvdError as error:
-                log.warning("roster stream broke, keeping the last one: %s", error.message)
+                if not is_away:
+                    log.warning("roster stream broke, keeping the last one: %s", error.message)
+                is_away = True
             await asyncio.sleep(RECONNECT_SECONDS)
     finally:
         await channel.close()

@@ -155,10 +155,15 @@ async def run(settings: RouterSettings) -> None:
         loop.add_signal_handler(number, stopping.set)
     watch_stdin(loop, stopping)
     router = Router(settings)
-    ready = await router.start()
-    sys.stdout.write(ready.model_dump_json() + "\n")
-    sys.stdout.flush()
-    await stopping.wait()
+    told = asyncio.create_task(stopping.wait())
+    starting = asyncio.create_task(router.start())
+    # It may be told to stop while it still waits for replicas.
+    await asyncio.wait({told, starting}, return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        sys.stdout.write(starting.result().model_dump_json() + "\n")
+        sys.stdout.flush()
+        await told
+    starting.cancel()
     await router.stop()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -55,7 +55,32 @@ def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[
     return run
 
 
+class _NextTurn:
+    """Gives every other task that is ready its turn."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+async def turn() -> None:
+    """Give every other task that is ready its turn."""
+    await _NextTurn()
+
+
 async def settle() -> None:
     """Let every task go as far as it can without waiting for time to pass."""
     for _ in range(50):
-        await asyncio.sleep(0)
+        await turn()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Give others their turn until a condition holds."""
+    while not holds():
+        await turn()
+
+
+async def pass_time(seconds: float) -> None:
+    """Let so much virtual time pass."""
+    passed = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, passed.set)
+    await passed.wait()

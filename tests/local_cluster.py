@@ -42,6 +42,7 @@ class LocalCluster:
 
     client: InferenceClient
     address: str
+    supervisor: str
     roster: Roster
     router: Router
     visions: list[VisionReplica] = field(default_factory=list)
@@ -85,7 +86,7 @@ async def local_cluster(
     await router.languages.wait_until_up(options.num_language)
     client = InferenceClient(ready.address)
     try:
-        yield LocalCluster(client, ready.address, roster, router, visions, languages)
+        yield LocalCluster(client, ready.address, supervisor, roster, router, visions, languages)
     finally:
         await client.close()
         await router.stop()

@@ -122,6 +122,7 @@ class Encoder:
         self._cache = cache
         self._sender = EmbeddingSender(service_config.chunk_bytes)
         self._decoders = ThreadPoolExecutor(service_config.decode_threads, "decode")
+        self._decoding_tiles = 0
 
     async def encode(self, task: EncodeTask) -> EncodeResult:
         """Encode one picture, or find it kept.
@@ -135,11 +136,11 @@ class Encoder:
         kept = self._cache.find(key)
         if kept is not None:
             return EncodeResult(kept)
-        if self._engine.outstanding_tiles + task.expected_tiles > self._max_outstanding_tiles:
+        waiting = self._engine.outstanding_tiles + self._decoding_tiles
+        if waiting + task.expected_tiles > self._max_outstanding_tiles:
             raise OverloadedError("The vision replica has too many tiles waiting.")
         submitted_at = time.monotonic()
-        loop = asyncio.get_running_loop()
-        tiling = await loop.run_in_executor(self._decoders, self._tile, task.data)
+        tiling = await self._decode(task)
         num_tiles = tiling.tiled.grid.num_tiles
         if num_tiles != task.expected_tiles:
             raise MismatchError(
@@ -197,6 +198,14 @@ class Encoder:
         """End the decoders and close the channels."""
         self._decoders.shutdown(wait=True, cancel_futures=True)
         await self._sender.close()
+
+    async def _decode(self, task: EncodeTask) -> TimedTiling:
+        loop = asyncio.get_running_loop()
+        self._decoding_tiles += task.expected_tiles
+        try:
+            return await loop.run_in_executor(self._decoders, self._tile, task.data)
+        finally:
+            self._decoding_tiles -= task.expected_tiles
 
     def _tile(self, data: bytes) -> TimedTiling:
         began_at = time.monotonic()

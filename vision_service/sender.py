@@ -57,7 +57,8 @@ class EmbeddingSender:
             timeout_seconds: Time left; None for no limit.
 
         Raises:
-            DvdError: What the receiver answered, or UnavailableError where it is gone.
+            DvdError: What the receiver answered, or UnavailableError where it is gone; a refusal
+                that comes between chunks may be told as UnavailableError too.
         """
         started = time.monotonic()
         stub = language_pb2_grpc.LanguageServiceStub(self._channel(destination))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from common.types import ReplicaAddress, ReplicaRole
@@ -44,6 +45,26 @@ async def test_it_counts_replicas_by_role() -> None:
     for entry in (VISION, replica("vision-1"), LANGUAGE):
         await roster.put(entry)
     assert [roster.count(role) for role in (ReplicaRole.VISION, ReplicaRole.LANGUAGE)] == [2, 1]
+
+
+@in_virtual_time
+async def test_replicas_may_be_counted_while_another_joins() -> None:
+    roster = Roster()
+
+    class Joining:
+        """Makes another replica join while it is counted, as the metrics' thread may see it."""
+
+        name = "vision-9"
+
+        @property
+        def role(self) -> ReplicaRole:
+            with suppress(StopIteration):
+                roster.put(replica("vision-1")).send(None)
+            return ReplicaRole.VISION
+
+    await roster.put(Joining())
+    assert roster.count(ReplicaRole.VISION) == 1
+    assert roster.count(ReplicaRole.VISION) == 2
 
 
 @in_virtual_time

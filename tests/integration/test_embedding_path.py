@@ -15,6 +15,7 @@ from common.errors import (
     FeaturesNotFoundError,
     MismatchError,
     SlotTakenError,
+    UnavailableError,
 )
 from common.rpc import call, each, open_channel
 from common.rpc_status import error_of
@@ -36,6 +37,7 @@ KEY = b"0123456789abcdef"
 TILE_TOKENS, HIDDEN_SIZE = 16, 192
 PAYLOAD = bytes(tensor_bytes(torch.linspace(-1, 1, TILE_TOKENS * HIDDEN_SIZE)))
 HALF = len(PAYLOAD) // 2
+TRIES = 20
 
 Put = embedding_pb2.PutEmbeddingsRequest
 
@@ -63,10 +65,18 @@ class Inbox:
         return Put(manifest=embedding_pb2.EmbeddingManifest(**(fields | changes)))
 
     async def put(self, *messages: Put) -> embedding_pb2.PutEmbeddingsResponse:
-        """Send one stream; the last answer."""
-        stream = self.stub.PutEmbeddings(iter(messages))
-        answers = [answer async for answer in each(stream)]
-        return answers[-1]
+        """Send one stream; the last answer.
+
+        A receiver that refuses what comes first may reset the stream under the next write, and
+        gRPC then tells only that it broke: once more, until it tells why.
+        """
+        for _ in range(TRIES):
+            try:
+                stream = self.stub.PutEmbeddings(iter(messages))
+                return [answer async for answer in each(stream)][-1]
+            except UnavailableError:
+                continue
+        raise AssertionError("the stream broke every time")
 
     def generate(self) -> grpc.aio.UnaryStreamCall:
         """Begin an answer that waits for one picture of one tile."""

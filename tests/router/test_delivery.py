@@ -26,7 +26,7 @@ from router.delivery import PictureDelivery, run_all
 from router.replica_pool import ReplicaPool
 from router.requests import ValidRequest
 from router.vision_client import Destination
-from tests.fakes import in_virtual_time, settle
+from tests.fakes import in_virtual_time, pass_time, settle
 from tests.router.fakes import (
     DTYPE,
     FakeLanguage,
@@ -358,7 +358,7 @@ async def test_of_several_failures_the_first_is_raised_alone() -> None:
 @in_virtual_time
 async def test_results_keep_their_order() -> None:
     async def late(number: int) -> int:
-        await asyncio.sleep(1 / number)
+        await pass_time(1 / number)
         return number
 
     assert await run_all(late(number) for number in (1, 2, 3)) == [1, 2, 3]

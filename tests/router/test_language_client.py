@@ -13,6 +13,7 @@ from common.types import FinishReason, ReplicaAddress, ReplicaRole, ResolutionSc
 from protos.dvd.v1 import inference_pb2, language_pb2, language_pb2_grpc, replica_pb2
 from router.language_client import Acceptance, AnswerDelta, AnswerEnd, LanguageClient
 from router.requests import RequestCost, ValidImage, ValidRequest
+from tests.fakes import turn
 from tests.loopback import serving
 
 ADD = language_pb2_grpc.add_LanguageServiceServicer_to_server
@@ -164,7 +165,7 @@ async def test_closing_the_client_under_an_answer_is_a_lost_replica() -> None:
         stream = client.open(REQUEST, "fingerprint", 20)
         await stream.accepted()
         following = asyncio.create_task(anext(stream.events()))
-        await asyncio.sleep(0)
+        await turn()
         await client.close()
         with pytest.raises(UnavailableError):
             await following

@@ -24,7 +24,7 @@ from router.deadline import Deadline
 from router.pipeline import AnswerEvent, Pipeline
 from router.replica_pool import ReplicaPool
 from router.requests import RequestCost, ValidRequest
-from tests.fakes import in_virtual_time, settle
+from tests.fakes import in_virtual_time, settle, turn
 from tests.router.fakes import (
     DELTAS,
     END,
@@ -313,7 +313,7 @@ async def test_a_cancellation_is_not_lost_between_delivery_and_answer() -> None:
                 finally:
                     following.cancel()
 
-        await asyncio.sleep(0)
+        await turn()
         made.language.streams[0].end = CancelsItsCaller()
         with pytest.raises(asyncio.CancelledError):
             await following

@@ -7,7 +7,7 @@ import pytest
 from common.errors import DvdError, UnavailableError
 from common.types import ReplicaRole
 from router.replica_pool import RECONNECT_SECONDS, ReplicaPool
-from tests.fakes import in_virtual_time, settle
+from tests.fakes import in_virtual_time, pass_time, settle
 from tests.router.fakes import DTYPE, FakeReplica, address, empty_pool, pool_of, restarted
 
 LOST = UnavailableError("A replica cannot be reached.")
@@ -45,7 +45,7 @@ async def test_a_replica_of_another_incarnation_is_not_used_until_it_is_the_one(
     fake.reports.put_nowait(0)
     pool = empty_pool(ReplicaRole.VISION, fake)
     await pool.update([fake.address])
-    await asyncio.sleep(10 * RECONNECT_SECONDS)
+    await pass_time(10 * RECONNECT_SECONDS)
     assert pool.num_up == 0
     fake.incarnation = "first"
     await pool.wait_until_up(1)
@@ -88,7 +88,7 @@ async def test_a_lost_replica_is_logged_once_and_by_name(
     async with pool_of(fake):
         fake.info_outcomes = [LOST, LOST]
         fake.reports.put_nowait(LOST)
-        await asyncio.sleep(10 * RECONNECT_SECONDS)
+        await pass_time(10 * RECONNECT_SECONDS)
     assert [r.getMessage() for r in caplog.records if r.name == "router.replica_pool"] == [
         "lost vision-0: A replica cannot be reached."
     ]
@@ -126,6 +126,24 @@ async def test_other_roles_and_other_models_do_not_belong() -> None:
     await pool.update([address("language-0"), address("vision-1", fingerprint="other")])
     assert pool._replicas == {}
     await pool.close()
+
+
+@in_virtual_time
+async def test_replicas_may_be_counted_while_another_joins() -> None:
+    async with pool_of(vision(0)) as pool:
+
+        class Joining:
+            """Makes another replica join while it is counted, as the metrics' thread may see it."""
+
+            @property
+            def is_up(self) -> bool:
+                pool._replicas["vision-9"] = present
+                return False
+
+        present = pool._replicas["vision-0"]
+        pool._replicas["vision-1"] = Joining()
+        assert pool.num_up == 1
+        del pool._replicas["vision-1"], pool._replicas["vision-9"]
 
 
 @in_virtual_time

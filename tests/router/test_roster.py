@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
+from common.errors import DvdError, UnavailableError
 from common.rpc import RpcServer
 from common.types import ReplicaAddress, ReplicaRole
 from protos.dvd.v1 import replica_pb2, replica_pb2_grpc
@@ -33,13 +36,15 @@ def wire(entry: ReplicaAddress) -> replica_pb2.Replica:
 
 
 class Supervisor(replica_pb2_grpc.RosterServiceServicer):
-    """Sends the rosters that it is given; None ends the stream."""
+    """Sends the rosters that it is given; None ends the stream, an error breaks it."""
 
     def __init__(self) -> None:
-        self.rosters: asyncio.Queue[Sequence[ReplicaAddress] | None] = asyncio.Queue()
+        self.rosters: asyncio.Queue[Sequence[ReplicaAddress] | DvdError | None] = asyncio.Queue()
 
     async def WatchRoster(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ARG002, N802
         while (roster := await self.rosters.get()) is not None:
+            if isinstance(roster, DvdError):
+                raise roster
             yield replica_pb2.WatchRosterResponse(replicas=[wire(entry) for entry in roster])
 
 
@@ -75,6 +80,21 @@ async def test_a_stream_that_ends_is_opened_again() -> None:
             supervisor.rosters.put_nowait(roster)
         assert await seen.get() == EVERYBODY
         assert await seen.get() == EVERYBODY[1:]
+
+
+async def test_a_supervisor_that_is_away_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    supervisor = Supervisor()
+    for step in (EVERYBODY, UnavailableError("Away."), UnavailableError("Away."), []):
+        supervisor.rosters.put_nowait(step)
+    async with serving(ADD, supervisor) as loopback, following(loopback.address) as seen:
+        assert [await seen.get(), await seen.get()] == [EVERYBODY, []]
+        supervisor.rosters.put_nowait(UnavailableError("Away again."))
+        supervisor.rosters.put_nowait(EVERYBODY)
+        assert await seen.get() == EVERYBODY
+    assert [record.getMessage() for record in caplog.records if record.name == "router.roster"] == [
+        "roster stream broke, keeping the last one: Away.",
+        "roster stream broke, keeping the last one: Away again.",
+    ]
 
 
 async def test_without_the_supervisor_the_last_roster_stays_until_it_is_back() -> None:

@@ -1,0 +1,100 @@
+"""`dvd ask`: what reaches the router, and what reaches the terminal."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from common.errors import ConfigError, InvalidRequestError, UnavailableError
+from common.types import ResolutionScope
+from deploy.ask import SCOPES, AskOptions, ask_and_show
+from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
+from tests import pictures
+from tests.loopback import serving
+
+ADD = inference_pb2_grpc.add_InferenceServiceServicer_to_server
+ODD_TEXT = ("[bold]plain[/bold] ", ":warning: ", "[/] ", "line\nbreak ", "word " * 60)
+
+
+class Router(inference_pb2_grpc.InferenceServiceServicer):
+    """Says the given words, or raises."""
+
+    def __init__(self, *words: str, error: Exception | None = None) -> None:
+        self.words = words
+        self.error = error
+        self.asked: list[Any] = []
+
+    async def Generate(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+        self.asked.append(request)
+        for text in self.words:
+            delta = inference_pb2.GenerateDelta(text=text)
+            yield inference_pb2.GenerateResponse(delta=delta)
+        if self.error is not None:
+            raise self.error
+        usage = inference_pb2.Usage(text_tokens=17)
+        finished = inference_pb2.GenerateFinished(usage=usage)
+        yield inference_pb2.GenerateResponse(finished=finished)
+
+
+async def ask(router: Router, *words: str, scope: str | None = None) -> str:
+    """What a terminal without colours shows."""
+    stream = io.StringIO()
+    console = Console(file=stream, width=80, color_system=None, highlight=False)
+    async with serving(ADD, router) as loopback:
+        await ask_and_show(console, list(words), AskOptions(loopback.address, 5, scope))
+    return stream.getvalue()
+
+
+async def test_the_answer_is_shown_letter_by_letter_and_then_the_usage() -> None:
+    shown = await ask(Router("Hel", "lo."), "Hello?")
+    assert shown.startswith("Hello.\n")
+    assert "text tokens 17" in shown
+
+
+async def test_an_answer_is_never_read_as_markup_or_wrapped() -> None:
+    shown = await ask(Router(*ODD_TEXT), "Hello?")
+    assert shown.startswith("".join(ODD_TEXT))
+
+
+async def test_pictures_question_limit_and_scope_reach_the_router(tmp_path: Path) -> None:
+    file = tmp_path / "picture.png"
+    file.write_bytes(pictures.blank(9, 9))
+    router = Router("A square.")
+    await ask(router, str(file), "What is this?", scope="off")
+    (request,) = router.asked
+    image, question = request.messages[0].parts
+    assert (image.image.data, question.text) == (file.read_bytes(), "What is this?")
+    assert request.sampling.max_tokens == 5
+    assert request.resolution_scope == inference_pb2.RESOLUTION_SCOPE_OFF
+
+
+def test_every_scope_has_a_name() -> None:
+    assert set(SCOPES) == set(ResolutionScope)
+
+
+@pytest.mark.parametrize("words", [("no_such.png", "What?"), (".", "What?")])
+async def test_a_picture_must_be_a_file(words: tuple[str, ...]) -> None:
+    router = Router()
+    with pytest.raises(ConfigError, match="is no picture file; the question comes last"):
+        await ask(router, *words)
+    assert router.asked == []
+
+
+async def test_an_unknown_scope_is_told() -> None:
+    with pytest.raises(ConfigError, match="--resolution is one of request, image, absolute, off"):
+        await ask(Router(), "Hello?", scope="tile")
+
+
+async def test_a_refusal_is_passed_on_as_it_is() -> None:
+    error = InvalidRequestError("The prompt is too long.", "messages")
+    with pytest.raises(InvalidRequestError, match=r"^The prompt is too long\.$"):
+        await ask(Router("a", error=error), "Hello?")
+
+
+async def test_an_unavailable_cluster_is_named() -> None:
+    error = UnavailableError("No vision replica is ready.")
+    with pytest.raises(UnavailableError) as caught:
+        await ask(Router(error=error), "Hello?")
+    assert caught.value.message.startswith("No vision replica is ready. Is a cluster serving at")

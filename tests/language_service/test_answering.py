@@ -1,0 +1,227 @@
+"""One answer: checked, reserved, filled with its pictures, generated, and given back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+
+from common.conversation import PromptMessage
+from common.errors import DvdError, InvalidRequestError, MismatchError
+from common.tensor_codec import checksum, tensor_bytes
+from common.types import FinishReason, SamplingParameters
+from language_service.answering import Accepted, AnswerDefaults, Answered, Answerer, AnswerEvent
+from language_service.embedding_manifest import EmbeddingFormat, Manifest
+from language_service.generation import (
+    EngineEvent,
+    GenerationFailed,
+    GenerationFinished,
+    GenerationRequest,
+    TokensGenerated,
+)
+from language_service.inbox import ExpectedImage, Inbox
+from language_service.prompt import ImageSegment, PromptLayout, TextSegment, VisualSegment
+from language_service.requests import LanguageRequest
+from tests.fakes import settle
+
+FORMAT = EmbeddingFormat("ours", torch.float32, hidden_size=2, full_tokens=4, compressed_tokens=1)
+TEXT = PromptLayout((TextSegment((1, 2, 3)),))
+LAYOUT = PromptLayout((TextSegment((1, 2)), ImageSegment(1), TextSegment((3,)), ImageSegment(0)))
+FINISHED = GenerationFinished(FinishReason.STOP, "", 2, 0.1, 0.2, 0.3)
+REQUEST = LanguageRequest(
+    request_id="r1",
+    messages=(),
+    images=(),
+    max_tokens=None,
+    temperature=None,
+    seed=5,
+    model_fingerprint="ours",
+)
+PICTURES = replace(REQUEST, images=(ExpectedImage(b"a", 1), ExpectedImage(b"b", 1)))
+
+
+@dataclass
+class FakeTokenizer:
+    """Lays every conversation out the same way."""
+
+    result: PromptLayout
+
+    def layout(self, messages: tuple[PromptMessage, ...]) -> PromptLayout:
+        assert messages == ()
+        return self.result
+
+
+@dataclass
+class FakeEngine:
+    """Answers every request with one script, at once.
+
+    Attributes:
+        script: Events of each answer.
+        max_request_tokens: As of the real one.
+        submitted: Every request.
+        cancelled: Ids in order, each with the inbox's bytes at that time.
+        read_bytes: Reads the inbox's bytes.
+    """
+
+    script: tuple[EngineEvent, ...] = (TokensGenerated((7,), "a"), FINISHED)
+    max_request_tokens: int = 100
+    submitted: list[GenerationRequest] = field(default_factory=list)
+    cancelled: list[tuple[str, int]] = field(default_factory=list)
+    read_bytes: Callable[[], int] = lambda: 0
+
+    def check_fits(self, num_prompt_tokens: int, max_tokens: int) -> None:
+        if num_prompt_tokens + max_tokens > self.max_request_tokens:
+            raise InvalidRequestError("Too long.", "messages")
+
+    def submit(self, request: GenerationRequest) -> None:
+        self.submitted.append(request)
+        for event in self.script:
+            request.on_event(event)
+
+    def cancel(self, request_id: str) -> None:
+        self.cancelled.append((request_id, self.read_bytes()))
+
+
+class Language:
+    """An answerer and its parts; only the inbox is real."""
+
+    def __init__(self, layout: PromptLayout, engine: FakeEngine) -> None:
+        self.inbox = Inbox(1 << 10, FORMAT)
+        self.engine = engine
+        engine.read_bytes = lambda: self.inbox.reserved_bytes
+        defaults = AnswerDefaults(max_tokens=20, temperature=0.7)
+        self.answerer = Answerer(FakeTokenizer(layout), self.inbox, engine, defaults)
+
+    def answer(self, request: LanguageRequest = REQUEST) -> AsyncIterator[AnswerEvent]:
+        return self.answerer.answer(request)
+
+    def send(self, index: int, image: ExpectedImage, value: float) -> None:
+        """Fill one picture's place with equal values."""
+        data = bytes(tensor_bytes(torch.full((4, 2), value)))
+        writer = self.inbox.open(
+            Manifest("r1", index, 0, image.image_key, "ours", torch.float32, 2, (4,), len(data))
+        )
+        writer.write(0, checksum(data), data)
+        writer.commit()
+
+
+def language(layout: PromptLayout = TEXT, **engine: object) -> Language:
+    return Language(layout, FakeEngine(**engine))
+
+
+async def failure(made: Language, request: LanguageRequest = REQUEST) -> DvdError:
+    with pytest.raises(DvdError) as caught:
+        [event async for event in made.answer(request)]
+    assert made.inbox.reserved_bytes == 0
+    return caught.value
+
+
+async def test_an_answer_is_accepted_tokens_answered() -> None:
+    made = language()
+    accepted, *tokens, answered = [event async for event in made.answer()]
+    assert isinstance(accepted, Accepted)
+    assert accepted.needed_images == ()
+    assert tokens == [TokensGenerated((7,), "a")]
+    assert answered == Answered(FINISHED, num_text_tokens=3, num_visual_tokens=0)
+
+
+async def test_text_that_was_held_back_comes_before_the_end() -> None:
+    held = replace(FINISHED, text="…")
+    *_, last_text, answered = [e async for e in language(script=(held,)).answer()]
+    assert last_text == TokensGenerated((), "…")
+    assert isinstance(answered, Answered)
+
+
+async def test_pictures_are_waited_for_and_take_their_places() -> None:
+    made = language(LAYOUT)
+    answer = made.answer(PICTURES)
+    accepted = await anext(answer)
+    assert accepted.needed_images == (0, 1)
+    following = asyncio.create_task(anext(answer))
+    made.send(0, PICTURES.images[0], 1.0)
+    await settle()
+    assert made.engine.submitted == []
+    made.send(1, PICTURES.images[1], 2.0)
+    await following
+    segments = made.engine.submitted[0].prompt.segments
+    values = [s.embeddings[0, 0].item() for s in segments if isinstance(s, VisualSegment)]
+    assert values == [2.0, 1.0]
+    assert segments[0] == TextSegment((1, 2))
+    *_, answered = [event async for event in answer]
+    assert (answered.num_text_tokens, answered.num_visual_tokens) == (3, 8)
+    assert made.inbox.reserved_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "temperature", "room", "expected"),
+    [
+        (None, None, 100, SamplingParameters(20, 0.7, 5)),
+        (None, None, 13, SamplingParameters(10, 0.7, 5)),
+        (9, 0.0, 100, SamplingParameters(9, 0.0, 5)),
+        (97, 1.0, 100, SamplingParameters(97, 1.0, 5)),
+    ],
+)
+async def test_what_is_open_is_filled_in_within_the_room_left(
+    max_tokens: int | None, temperature: float | None, room: int, expected: SamplingParameters
+) -> None:
+    made = language(max_request_tokens=room)
+    request = replace(REQUEST, max_tokens=max_tokens, temperature=temperature)
+    [event async for event in made.answer(request)]
+    assert made.engine.submitted[0].sampling == expected
+
+
+@pytest.mark.parametrize(("max_tokens", "room"), [(None, 3), (98, 100)])
+async def test_what_cannot_fit_is_refused_before_it_is_accepted(
+    max_tokens: int | None, room: int
+) -> None:
+    made = language(max_request_tokens=room)
+    error = await failure(made, replace(REQUEST, max_tokens=max_tokens))
+    assert isinstance(error, InvalidRequestError)
+    assert made.engine.submitted == []
+
+
+async def test_pictures_count_at_full_resolution() -> None:
+    assert isinstance(await failure(language(LAYOUT, max_request_tokens=11), PICTURES), DvdError)
+    answer = language(LAYOUT, max_request_tokens=12).answer(PICTURES)
+    assert isinstance(await anext(answer), Accepted)
+    await answer.aclose()
+
+
+async def test_another_model_is_a_mismatch_that_names_both() -> None:
+    error = await failure(language(), replace(REQUEST, model_fingerprint="theirs"))
+    assert isinstance(error, MismatchError)
+    assert error.message == (
+        "Model fingerprint differs: the router paired theirs, this replica serves ours."
+    )
+
+
+async def test_a_failure_of_the_engine_is_raised() -> None:
+    error = DvdError("The model computed a value that is not finite.")
+    script = (TokensGenerated((7,), "a"), GenerationFailed(error))
+    assert await failure(language(script=script)) is error
+
+
+async def test_who_goes_away_while_it_waits_for_pictures_gives_its_room_back() -> None:
+    made = language(LAYOUT)
+    answer = made.answer(PICTURES)
+    await anext(answer)
+    following = asyncio.create_task(anext(answer))
+    await settle()
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
+    assert made.inbox.reserved_bytes == 0
+    assert made.engine.submitted == []
+
+
+async def test_who_goes_away_while_it_reads_stops_the_engine_first_of_all() -> None:
+    made = language(LAYOUT)
+    answer = made.answer(PICTURES)
+    await anext(answer)
+    for index, image in enumerate(PICTURES.images):
+        made.send(index, image, 1.0)
+    await anext(answer)
+    await answer.aclose()
+    assert made.engine.cancelled == [("r1", 64)]
+    assert made.inbox.reserved_bytes == 0

@@ -1,0 +1,67 @@
+"""The router's wire request as the language service reads it."""
+
+import pytest
+
+from common.conversation import ImageGroupPart, PromptMessage, TextPart
+from common.errors import InvalidRequestError
+from common.types import Role
+from language_service.inbox import ExpectedImage
+from language_service.requests import LanguageRequest, read_request
+from protos.dvd.v1 import inference_pb2, language_pb2
+
+USER, ASSISTANT = inference_pb2.ROLE_USER, inference_pb2.ROLE_ASSISTANT
+
+
+def group(*images: tuple[bytes, int]) -> language_pb2.PromptPart:
+    members = [language_pb2.PromptImage(image_key=key, num_tiles=count) for key, count in images]
+    return language_pb2.PromptPart(image_group=language_pb2.PromptImageGroup(images=members))
+
+
+def text(words: str) -> language_pb2.PromptPart:
+    return language_pb2.PromptPart(text=words)
+
+
+def read(*messages: language_pb2.PromptMessage, **sampling: float) -> LanguageRequest:
+    return read_request(
+        language_pb2.LanguageServiceGenerateRequest(
+            request_id="r1",
+            messages=messages,
+            sampling=inference_pb2.SamplingParameters(**sampling),
+            model_fingerprint="theirs",
+        )
+    )
+
+
+def test_pictures_are_numbered_over_the_whole_conversation() -> None:
+    request = read(
+        language_pb2.PromptMessage(role=USER, parts=[group((b"a", 1)), text("this?")]),
+        language_pb2.PromptMessage(role=ASSISTANT, parts=[text("A cat.")]),
+        language_pb2.PromptMessage(role=USER, parts=[group((b"b", 5), (b"c", 13)), text("")]),
+    )
+    assert request.messages == (
+        PromptMessage(Role.USER, (ImageGroupPart((0,)), TextPart("this?"))),
+        PromptMessage(Role.ASSISTANT, (TextPart("A cat."),)),
+        PromptMessage(Role.USER, (ImageGroupPart((1, 2)), TextPart(""))),
+    )
+    assert request.images == (
+        ExpectedImage(b"a", 1),
+        ExpectedImage(b"b", 5),
+        ExpectedImage(b"c", 13),
+    )
+
+
+def test_names_are_kept() -> None:
+    assert (read().request_id, read().model_fingerprint) == ("r1", "theirs")
+
+
+def test_what_is_left_open_is_told_from_zero() -> None:
+    assert (read(seed=7).max_tokens, read(seed=7).temperature) == (None, None)
+    given = read(max_tokens=5, temperature=0.0, seed=7)
+    assert (given.max_tokens, given.temperature, given.seed) == (5, 0.0, 7)
+
+
+@pytest.mark.parametrize("role", [0, 9])
+def test_a_message_needs_a_role(role: inference_pb2.Role) -> None:
+    with pytest.raises(InvalidRequestError, match=r"A message has no role\.") as caught:
+        read(language_pb2.PromptMessage(role=role, parts=[text("Hello.")]))
+    assert caught.value.field == "messages"

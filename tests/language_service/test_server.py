@@ -1,0 +1,163 @@
+"""The gRPC face of a language replica, with its parts made small."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from common.errors import EmbeddingRejectedError
+from common.tensor_codec import checksum
+from common.types import FinishReason
+from language_service.answering import Accepted, Answered
+from language_service.embedding_manifest import EmbeddingFormat
+from language_service.generation import GenerationFinished, TokensGenerated
+from language_service.inbox import ExpectedImage, Inbox
+from language_service.metrics import LanguageMetrics
+from language_service.server import LanguageServicer
+from protos.dvd.v1 import embedding_pb2, inference_pb2, language_pb2, replica_pb2
+
+Put = embedding_pb2.PutEmbeddingsRequest
+EVENTS = (
+    Accepted((0, 2), 0.5),
+    TokensGenerated((7,), "a"),
+    Answered(GenerationFinished(FinishReason.LENGTH, "", 3, 0.1, 0.2, 0.3), 4, 5),
+)
+FORMAT = EmbeddingFormat("ours", torch.float32, hidden_size=2, full_tokens=4, compressed_tokens=1)
+PAYLOAD = bytes(32)
+MANIFEST = Put(
+    manifest=embedding_pb2.EmbeddingManifest(
+        slot=embedding_pb2.EmbeddingSlot(request_id="r1"),
+        image_key=b"a",
+        model_fingerprint="ours",
+        dtype=embedding_pb2.D_TYPE_FLOAT32,
+        hidden_size=2,
+        tile_tokens=[4],
+        num_bytes=32,
+    )
+)
+
+
+class FakeAnswerer:
+    """Answers every request with the same events."""
+
+    num_open = 0
+
+    async def answer(self, request: Any) -> AsyncGenerator[Any, None]:
+        assert request.request_id == "r1"
+        self.num_open += 1
+        try:
+            for event in EVENTS:
+                yield event
+        finally:
+            self.num_open -= 1
+
+
+@dataclass
+class IdleEngine:
+    """The figures of an engine."""
+
+    running_requests: int = 2
+    waiting_requests: int = 3
+    outstanding_tokens: int = 40
+    free_kv_tokens: int = 0
+
+
+class Server:
+    """The servicer and what is behind it."""
+
+    def __init__(self) -> None:
+        self.inbox = Inbox(64, FORMAT)
+        self.answerer = FakeAnswerer()
+        self.metrics = LanguageMetrics(IdleEngine(), self.inbox, 0)
+        info = replica_pb2.ServerInfo(hidden_size=2)
+        self.servicer = LanguageServicer(
+            info, self.answerer, self.inbox, IdleEngine(), self.metrics
+        )
+
+    def generate(self) -> Any:
+        request = language_pb2.LanguageServiceGenerateRequest(request_id="r1")
+        return self.servicer.Generate(request, None)
+
+    async def put(self, *messages: Put) -> list[str]:
+        """Kinds of the answers to an embedding stream of a request that waits."""
+        async with self.inbox.reserve("r1", [ExpectedImage(b"a", 1)]) as reservation:
+            answers = self.servicer.PutEmbeddings(sent(*messages), None)
+            try:
+                return [answer.WhichOneof("message") async for answer in answers]
+            finally:
+                assert reservation.slots[0].writer is None
+
+
+async def sent(*messages: Put) -> AsyncIterator[Put]:
+    for message in messages:
+        yield message
+
+
+def chunk(offset: int, data: bytes) -> Put:
+    return Put(
+        chunk=embedding_pb2.EmbeddingChunk(byte_offset=offset, checksum=checksum(data), inline=data)
+    )
+
+
+async def test_every_event_crosses_the_wire_whole() -> None:
+    accepted, delta, finished = [event async for event in Server().generate()]
+    assert accepted.accepted == language_pb2.GenerateAccepted(
+        needed_images=[0, 2], queue_seconds=0.5
+    )
+    assert delta.delta == inference_pb2.GenerateDelta(token_ids=[7], text="a")
+    assert finished.finished == language_pb2.LanguageFinished(
+        finish_reason=inference_pb2.FINISH_REASON_LENGTH,
+        text_tokens=4,
+        visual_tokens=5,
+        completion_tokens=3,
+        queue_seconds=0.1,
+        prefill_seconds=0.2,
+        decode_seconds=0.3,
+    )
+
+
+async def test_a_caller_that_goes_away_leaves_nothing_open() -> None:
+    server = Server()
+    answer = server.generate()
+    await anext(answer)
+    await answer.aclose()
+    assert server.answerer.num_open == 0
+
+
+async def test_an_embedding_gets_its_credit_and_its_commit() -> None:
+    server = Server()
+    kinds = await server.put(MANIFEST, chunk(0, PAYLOAD[:20]), chunk(20, PAYLOAD[20:]))
+    assert kinds == ["credit", "committed"]
+    assert server.inbox.received_bytes == 32
+    labels = {"direction": "received"}
+    assert server.metrics.registry.get_sample_value("dvd_embedding_bytes_total", labels) == 32
+
+
+@pytest.mark.parametrize("messages", [(), (Put(),), (chunk(0, PAYLOAD),)])
+async def test_a_stream_opens_with_its_manifest(messages: tuple[Put, ...]) -> None:
+    with pytest.raises(EmbeddingRejectedError, match="opens with its manifest"):
+        await Server().put(*messages)
+
+
+@pytest.mark.parametrize("second", [MANIFEST, Put()])
+async def test_only_chunks_follow_the_manifest(second: Put) -> None:
+    with pytest.raises(EmbeddingRejectedError, match="Only chunks may follow the manifest"):
+        await Server().put(MANIFEST, second)
+
+
+async def test_a_stream_that_stops_gives_its_place_up() -> None:
+    server = Server()
+    with pytest.raises(EmbeddingRejectedError, match="ended after 20 of 32 bytes"):
+        await server.put(MANIFEST, chunk(0, PAYLOAD[:20]))
+    assert server.inbox.received_bytes == 0
+
+
+async def test_it_tells_who_it_is_and_how_busy() -> None:
+    servicer = Server().servicer
+    assert (await servicer.GetServerInfo(None, None)).info.hidden_size == 2
+    watch = servicer.WatchLoad(None, None)
+    load = (await anext(watch)).load
+    assert (load.running_requests, load.waiting_requests, load.outstanding_work) == (2, 3, 40)
+    await watch.aclose()

@@ -1,0 +1,217 @@
+"""The public door: wire in and out, one count for every request, nothing left open."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from common.config import RouterConfig
+from common.errors import DeadlineExpiredError, InvalidRequestError, OverloadedError
+from common.tiling import TileGrid
+from common.types import FinishReason, ReplicaRole
+from protos.dvd.v1 import inference_pb2
+from router.admission import Admission
+from router.answer import (
+    AnswerFinished,
+    AnswerStarted,
+    ImageResolution,
+    StageSeconds,
+    TokenUsage,
+)
+from router.deadline import Deadline
+from router.grpc_api import InferenceServicer
+from router.language_client import AnswerDelta
+from router.metrics import RouterMetrics
+from router.requests import ValidRequest
+from router.validation import ServedModel
+from tests.router.fakes import empty_pool
+from tests.router.test_admission import BOUNDS
+from tests.router.test_validation import MODEL, text, user, wire
+
+STARTED = AnswerStarted("r1", seed=5, image_tiles=(3, 1))
+DELTA = AnswerDelta((1, 2), "ab")
+FINISHED = AnswerFinished(
+    finish_reason=FinishReason.LENGTH,
+    usage=TokenUsage(1, 2, 3, 4, 5, 6),
+    seconds=StageSeconds(
+        *(0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5), time_to_first_token=8.5, total=9.5
+    ),
+    images=(ImageResolution(TileGrid(2, 1, True), (0.25, 0.5, 1.0), (False, True, True)),),
+)
+
+
+@dataclass
+class FakePipeline:
+    """Answers every request with one script."""
+
+    script: tuple[Any, ...] = (STARTED, DELTA, FINISHED)
+    asked: list[tuple[ValidRequest, Deadline]] = field(default_factory=list)
+    num_open: int = 0
+
+    async def answer(self, request: ValidRequest, deadline: Deadline) -> AsyncGenerator[Any, None]:
+        self.asked.append((request, deadline))
+        self.num_open += 1
+        try:
+            for event in self.script:
+                if isinstance(event, Exception):
+                    raise event
+                yield event
+        finally:
+            self.num_open -= 1
+
+
+@dataclass
+class Context:
+    """A call with so much time left."""
+
+    seconds: float | None = None
+
+    def time_remaining(self) -> float | None:
+        return self.seconds
+
+
+class Door:
+    """The servicer, what is behind it, and what it counts."""
+
+    def __init__(self, *script: Any) -> None:
+        self.pipeline = FakePipeline(script) if script else FakePipeline()
+        pools = [empty_pool(role) for role in (ReplicaRole.VISION, ReplicaRole.LANGUAGE)]
+        self.metrics = RouterMetrics(Admission(BOUNDS), *pools)
+        model = ServedModel("tiny", "fingerprint", MODEL, 400)
+        config = RouterConfig(default_deadline_seconds=50)
+        self.servicer = InferenceServicer(config, model, self.pipeline, self.metrics)
+
+    def generate(self, request: Any = None, seconds: float | None = None) -> Any:
+        return self.servicer.Generate(request or user(text()), Context(seconds))
+
+    def counts(self) -> dict[tuple[str, str], float]:
+        """Requests by status and finish reason."""
+        return {
+            (sample.labels["status"], sample.labels["finish_reason"]): sample.value
+            for metric in self.metrics.requests.collect()
+            for sample in metric.samples
+            if sample.name == "dvd_requests_total"
+        }
+
+    def num_first_tokens(self) -> float | None:
+        return self.metrics.registry.get_sample_value("dvd_time_to_first_token_seconds_count")
+
+
+async def test_every_event_crosses_the_wire_whole() -> None:
+    started, delta, finished = [event async for event in Door().generate()]
+    assert started.started == inference_pb2.GenerateStarted(
+        request_id="r1", model="tiny", seed=5, image_tiles=[3, 1]
+    )
+    assert delta.delta == inference_pb2.GenerateDelta(token_ids=[1, 2], text="ab")
+    assert finished.finished.finish_reason == inference_pb2.FINISH_REASON_LENGTH
+    assert finished.finished.images[0] == inference_pb2.ImageResolution(
+        columns=2,
+        rows=1,
+        has_thumbnail=True,
+        scores=[0.25, 0.5, 1.0],
+        compressed=[False, True, True],
+    )
+
+
+async def test_usage_and_timings_cross_the_wire_whole() -> None:
+    *_, finished = [event async for event in Door().generate()]
+    assert finished.finished.usage == inference_pb2.Usage(
+        text_tokens=1,
+        visual_tokens=2,
+        visual_tokens_before_resolution=3,
+        tiles=4,
+        compressed_tiles=5,
+        completion_tokens=6,
+    )
+    assert finished.finished.timings == inference_pb2.StageTimings(
+        queue_seconds=0.5,
+        preprocess_seconds=1.5,
+        vit_seconds=2.5,
+        gate_seconds=3.5,
+        project_seconds=4.5,
+        transfer_seconds=5.5,
+        prefill_seconds=6.5,
+        decode_seconds=7.5,
+        time_to_first_token_seconds=8.5,
+        total_seconds=9.5,
+    )
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(None, 50), (7.0, 7)])
+async def test_the_deadline_is_the_clients_or_the_default(
+    seconds: float | None, expected: float
+) -> None:
+    door = Door()
+    [event async for event in door.generate(seconds=seconds)]
+    ((_, deadline),) = door.pipeline.asked
+    assert deadline.remaining() == pytest.approx(expected, abs=3)
+
+
+async def test_past_its_deadline_a_request_is_not_looked_at() -> None:
+    door = Door()
+    with pytest.raises(DeadlineExpiredError):
+        await anext(door.generate(seconds=0.0))
+    assert door.pipeline.asked == []
+    assert door.counts() == {("DEADLINE_EXCEEDED", ""): 1}
+
+
+async def test_what_is_not_valid_goes_no_further() -> None:
+    door = Door()
+    with pytest.raises(InvalidRequestError):
+        await anext(door.generate(wire(request_id="\n")))
+    assert door.pipeline.asked == []
+    assert door.counts() == {("INVALID_ARGUMENT", ""): 1}
+
+
+async def test_an_answer_is_counted_once() -> None:
+    door = Door()
+    [event async for event in door.generate()]
+    assert door.counts() == {("OK", "length"): 1}
+    assert door.num_first_tokens() == 1
+
+
+async def test_a_failure_is_counted_by_its_code() -> None:
+    door = Door(STARTED, OverloadedError("Full."))
+    with pytest.raises(OverloadedError):
+        [event async for event in door.generate()]
+    assert door.counts() == {("RESOURCE_EXHAUSTED", ""): 1}
+    assert door.num_first_tokens() == 0
+
+
+async def test_a_bug_is_counted_too() -> None:
+    door = Door(STARTED, KeyError("surprise"))
+    with pytest.raises(KeyError):
+        [event async for event in door.generate()]
+    assert door.counts() == {("INTERNAL", ""): 1}
+
+
+@pytest.mark.parametrize("num_events", [1, 2, 3])
+async def test_a_client_that_goes_away_is_counted_and_leaves_nothing_open(num_events: int) -> None:
+    door = Door()
+    answer = door.generate()
+    for _ in range(num_events):
+        await anext(answer)
+    assert door.pipeline.num_open == 1
+    await answer.aclose()
+    assert door.pipeline.num_open == 0
+    assert door.counts() == {("CANCELLED", ""): 1}
+
+
+async def test_an_answer_without_a_token_has_no_first_token() -> None:
+    finished = AnswerFinished(
+        FinishReason.STOP, TokenUsage(1, 0, 0, 0, 0, 0), StageSeconds(total=1.0)
+    )
+    door = Door(STARTED, finished)
+    [event async for event in door.generate()]
+    assert door.counts() == {("OK", "stop"): 1}
+    assert door.num_first_tokens() == 0
+
+
+async def test_the_model_and_its_bounds_are_told() -> None:
+    answer = await Door().servicer.GetModel(inference_pb2.GetModelRequest(), Context())
+    assert (answer.model, answer.fingerprint) == ("tiny", "fingerprint")
+    assert (answer.max_context_tokens, answer.tile_size) == (400, 112)
+    assert answer.max_tiles_per_image == 12
+    assert answer.full_tokens_per_tile == 16
+    assert not answer.flash
