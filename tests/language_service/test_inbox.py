@@ -219,6 +219,21 @@ async def test_requests_get_room_in_order_of_arrival() -> None:
 
 
 @in_virtual_time
+async def test_the_first_that_does_not_fit_holds_up_all_behind_it() -> None:
+    requests = Requests(inbox_of(3))
+    await requests.reserve("a", ONE_TILE)
+    await requests.reserve("b", TWO_TILES)
+    await requests.reserve("large", TWO_TILES)
+    await requests.reserve("small", ONE_TILE)
+    await requests.release("a")
+    assert requests.admitted == ["a", "b"]
+    await requests.release("b")
+    assert requests.admitted == ["a", "b", "large", "small"]
+    for request_id in ("large", "small"):
+        await requests.release(request_id)
+
+
+@in_virtual_time
 async def test_one_release_may_admit_several() -> None:
     requests = Requests(inbox_of(2))
     await requests.reserve("a", TWO_TILES)

@@ -84,6 +84,12 @@ async def failure(wanted: ValidRequest, *fakes: FakeVision) -> DvdError:
     return caught.value
 
 
+async def make_busy(fake: FakeVision) -> None:
+    """Make a replica the last that work would be placed on."""
+    fake.reports.put_nowait(100)
+    await settle()
+
+
 def masks(resolutions: Resolutions) -> list[tuple[bool, ...]]:
     return [resolution.compressed for resolution in resolutions]
 
@@ -199,7 +205,9 @@ async def test_pictures_are_spread_by_their_tiles() -> None:
 async def test_an_encoding_that_is_lost_is_tried_once_elsewhere() -> None:
     fakes = visions(2)
     fakes[0].encode_outcomes[b"a"] = [LOST]
-    await deliver(request(1), *fakes)
+    async with delivery(request(1), *fakes) as work:
+        await make_busy(fakes[1])
+        await work.deliver()
     assert fakes[0].journal[:2] == ["encode a vision-0", "encode a vision-1"]
     assert fakes[1].pushed.keys() == {b"a"}
 
@@ -254,11 +262,24 @@ async def test_features_that_are_gone_are_encoded_again_and_keep_their_mask() ->
 
 
 @in_virtual_time
+async def test_features_that_are_gone_are_best_encoded_by_who_is_least_busy() -> None:
+    fakes = visions(2)
+    fakes[0].push_outcomes[b"a"] = [GONE]
+    async with delivery(request(1), *fakes) as work:
+        await make_busy(fakes[1])
+        await work.deliver()
+    assert fakes[1].pushed == {}
+    assert len(fakes[0].pushed[b"a"]) == 2
+
+
+@in_virtual_time
 async def test_a_push_that_loses_its_replica_is_made_by_another() -> None:
     fakes = visions(2)
     fakes[0].scores[b"a"], fakes[1].scores[b"a"] = (0.1, 0.9), (0.9, 0.1)
     fakes[0].push_outcomes[b"a"] = [LOST]
-    (resolution,) = await deliver(request(2), *fakes)
+    async with delivery(request(2), *fakes) as work:
+        await make_busy(fakes[1])
+        (resolution,) = await work.deliver()
     assert resolution.compressed == (False, True)
     assert [mask for mask, _ in fakes[1].pushed[b"a"]] == [(False, True)]
 

@@ -17,7 +17,7 @@ from common.errors import (
 )
 from common.tensor_codec import checksum
 from protos.dvd.v1 import embedding_pb2, language_pb2_grpc
-from tests.fakes import until
+from tests.fakes import turn, until
 from tests.loopback import serving
 from vision_service.sender import EmbeddingSender, Transfer
 
@@ -90,6 +90,27 @@ class Receiver(language_pb2_grpc.LanguageServiceServicer):
             raise self.error
 
 
+@dataclass
+class Stingy(Receiver):
+    """Gives credit for one chunk at a time, and notes the chunks that do not wait for it."""
+
+    num_early: int = 0
+
+    async def _answer(self, request: Any) -> AsyncIterator[Any]:
+        messages = aiter(request)
+        await anext(messages)
+        following = asyncio.ensure_future(anext(messages, None))
+        for offset, length in SPANS:
+            for _ in range(100):
+                await turn()
+            self.num_early += following.done()
+            yield credit(offset + length)
+            self.chunks.append((await following).chunk)
+            following = asyncio.ensure_future(anext(messages, None))
+        assert await following is None
+        yield COMMITTED
+
+
 async def send(receiver: Receiver, timeout_seconds: float | None = 20) -> Transfer:
     sender = EmbeddingSender(CHUNK_BYTES)
     async with serving(ADD, receiver) as loopback:
@@ -112,9 +133,16 @@ async def test_everything_arrives_in_order_with_its_checksum() -> None:
 
 
 @pytest.mark.parametrize("limits", [[40, 80, 96], [50, 96], [79, 80, 96], [1 << 40]])
-async def test_nothing_is_sent_beyond_the_credit(limits: list[int]) -> None:
+async def test_credit_may_come_in_any_portions(limits: list[int]) -> None:
     receiver = Receiver(credits=limits)
     await send(receiver)
+    assert b"".join(chunk.inline for chunk in receiver.chunks) == PAYLOAD
+
+
+async def test_nothing_is_sent_beyond_the_credit() -> None:
+    receiver = Stingy()
+    await send(receiver)
+    assert receiver.num_early == 0
     assert b"".join(chunk.inline for chunk in receiver.chunks) == PAYLOAD
 
 
