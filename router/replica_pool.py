@@ -49,6 +49,33 @@ class PooledReplica(Generic[C]):
         self.placed_work = 0
         self.reported_work = 0
         self.last_placed = 0
+        self._num_leases = 0
+        self._released = asyncio.Event()
+        self._released.set()
+
+    @contextmanager
+    def leased(self, work: int) -> Iterator[None]:
+        """Count work for the length of the context."""
+        self.placed_work += work
+        self._num_leases += 1
+        self._released.clear()
+        try:
+            yield
+        finally:
+            self.placed_work -= work
+            self._num_leases -= 1
+            if not self._num_leases:
+                self._released.set()
+
+    @property
+    def is_leased(self) -> bool:
+        """Whether something that it has begun is not finished."""
+        return not self._released.is_set()
+
+    async def close_when_released(self) -> None:
+        """Close the client when all that it has begun is finished."""
+        await self._released.wait()
+        await self.client.close()
 
     async def watch(self) -> None:
         """Follow the replica until cancelled; reconnect when the stream breaks."""
@@ -95,6 +122,7 @@ class ReplicaPool(Generic[C]):
         self._connect = connect
         self._replicas: dict[str, PooledReplica[C]] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
+        self._finishing: dict[asyncio.Task[None], C] = {}
         self._placements = 0
         self._changed = asyncio.Event()
 
@@ -110,7 +138,11 @@ class ReplicaPool(Generic[C]):
             await self._changed.wait()
 
     async def update(self, roster: Sequence[ReplicaAddress]) -> None:
-        """Adopt a new roster: keep who stayed, drop who left, watch who is new."""
+        """Adopt a new roster: keep who stayed, drop who left, watch who is new.
+
+        Who only left may finish what it has begun, because Ray may be wrong about it; who was
+        replaced is known to be gone.
+        """
         wanted = {
             entry.name: entry
             for entry in roster
@@ -118,7 +150,7 @@ class ReplicaPool(Generic[C]):
         }
         for name, replica in list(self._replicas.items()):
             if wanted.get(name) != replica.address:
-                await self._drop(name)
+                await self._drop(name, may_finish=name not in wanted)
         for name, entry in wanted.items():
             if name not in self._replicas:
                 replica = PooledReplica(entry, self._connect(entry), self._changed.set)
@@ -144,17 +176,23 @@ class ReplicaPool(Generic[C]):
         replica = self._replicas[name]
         self._placements += 1
         replica.last_placed = self._placements
-        replica.placed_work += work
-        try:
+        with replica.leased(work):
             yield replica
-        finally:
-            replica.placed_work -= work
 
     async def close(self) -> None:
-        """Drop every replica."""
+        """Drop every replica, and cut who is still finishing."""
         for name in list(self._replicas):
-            await self._drop(name)
+            await self._drop(name, may_finish=False)
+        for task, client in list(self._finishing.items()):
+            task.cancel()
+            await client.close()
 
-    async def _drop(self, name: str) -> None:
+    async def _drop(self, name: str, may_finish: bool) -> None:
         self._watches.pop(name).cancel()
-        await self._replicas.pop(name).client.close()
+        replica = self._replicas.pop(name)
+        if not (may_finish and replica.is_leased):
+            await replica.client.close()
+            return
+        task = asyncio.create_task(replica.close_when_released())
+        self._finishing[task] = replica.client
+        task.add_done_callback(self._finishing.pop)

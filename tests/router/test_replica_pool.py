@@ -106,6 +106,37 @@ async def test_who_leaves_the_roster_is_dropped_and_who_stays_is_kept() -> None:
 
 
 @in_virtual_time
+async def test_who_leaves_the_roster_may_finish_what_it_has_begun() -> None:
+    leaves = vision(0)
+    async with pool_of(leaves) as pool:
+        with pool.lease(1), pool.lease(1):
+            await pool.update([])
+            await settle()
+            assert (pool.num_up, leaves.is_closed) == (0, False)
+        await settle()
+        assert leaves.is_closed
+
+
+@in_virtual_time
+async def test_a_replica_that_was_replaced_is_cut_at_once() -> None:
+    fake = vision(0)
+    async with pool_of(fake) as pool:
+        with pool.lease(1):
+            await pool.update([restarted(fake.address)])
+            assert fake.is_closed
+
+
+@in_virtual_time
+async def test_closing_cuts_who_was_still_finishing() -> None:
+    leaves = vision(0)
+    async with pool_of(leaves) as pool:
+        with pool.lease(1):
+            await pool.update([])
+            await pool.close()
+            assert leaves.is_closed
+
+
+@in_virtual_time
 async def test_a_restarted_replica_is_a_new_one() -> None:
     fake = vision(0)
     async with pool_of(fake) as pool:
