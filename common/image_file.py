@@ -91,8 +91,6 @@ def inspect_image(data: bytes, mime_type: str, limits: ImageLimits) -> ImageSize
             f"The picture has {size.width} x {size.height} pixels; "
             f"at most {limits.max_pixels} in all are accepted."
         )
-    if size.width < 1 or size.height < 1:
-        raise InvalidImageError("The picture has no pixels.")
     return size
 
 

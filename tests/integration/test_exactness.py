@@ -17,7 +17,7 @@ from tests.reference.conversation import ReferenceAnswer
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MAX_TOKENS = 24
-SCOPES = (ResolutionScope.REQUEST, ResolutionScope.IMAGE, ResolutionScope.ABSOLUTE)
+SCOPES = tuple(ResolutionScope)
 NAMES = list(CONVERSATIONS)
 
 
