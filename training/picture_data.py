@@ -25,7 +25,7 @@ from training.vocabulary import DETAIL_KINDS, Kind
 from vision_service.images import TiledImage
 from vision_service.preprocess import Preprocessor
 
-WALL_SHARE = 0.5
+WALL_SHARE = 0.7
 TEXT_SHARE, PAIR_SHARE = 0.04, 0.1
 PLAIN_KINDS = (Kind.SHAPE, Kind.COUNT, Kind.LEFT)
 
@@ -82,7 +82,7 @@ class PictureCutter:
 
 
 class EyesMaker:
-    """Batches of single tiles with labels, half of them crammed walls."""
+    """Batches of single tiles with labels, most of them crammed walls."""
 
     def __init__(self, directory: Path, num_tiles: int) -> None:
         self._cutter = PictureCutter(load_model_config(directory))

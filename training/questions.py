@@ -112,10 +112,14 @@ def left_neighbour(scene: Scene, shape: Shape) -> Shape | None:
 
 def describe(scene: Scene) -> str:
     """The fixed grammar: background, then every big shape in reading order."""
-    shapes = [f"a {shape.colour} {shape.name}" for shape in scene.big_shapes]
+    shapes = [f"{_article(shape.colour)} {shape.name}" for shape in scene.big_shapes]
     if not shapes:
         return f"a {scene.background} picture without big shapes"
     return f"a {scene.background} picture with " + " and ".join(shapes)
+
+
+def _article(colour: str) -> str:
+    return f"an {colour}" if colour == "orange" else f"a {colour}"
 
 
 Facts = list[tuple[str, str]]

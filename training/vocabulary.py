@@ -64,9 +64,9 @@ PHRASINGS: dict[Kind, tuple[str, ...]] = {
     ),
     Kind.DOTS: ("How many dots are there?", "Count the dots.", "How many small dots can you see?"),
     Kind.ICON: (
-        "What colour is the small {}?",
-        "Which colour does the small {} have?",
-        "Name the colour of the small {}.",
+        "What colour is the {} icon?",
+        "Which colour does the {} icon have?",
+        "Name the colour of the {} icon.",
     ),
     Kind.SHAPE: (
         "What colour is the big {}?",
@@ -100,5 +100,5 @@ def all_text() -> list[str]:
     """Every word and phrasing as it is written, for the tokenizer."""
     words = (*COLOURS, *BACKGROUNDS, *SHAPES, *NUMBER_WORDS, *SIGN_WORDS)
     phrasings = [phrasing for group in PHRASINGS.values() for phrasing in group]
-    answers = ["the first", "the second", "a picture with a and a", "a picture without big shapes"]
+    answers = ["the first", "the second", "a picture with a and an", "a picture without big shapes"]
     return [*words, *(f" {word}" for word in words), *phrasings, *answers]

@@ -65,11 +65,10 @@ def read_sign(scene: Scene, question: str) -> str:
 
 
 def read_colour(scene: Scene, question: str) -> str:
-    ((size, name),) = re.findall(r"(big|small) (\w+)", question)
+    big = re.findall(r"big (\w+)", question)
+    (name,) = big or re.findall(r"(\w+) icon", question)
     (colour,) = [
-        shape.colour
-        for shape in (scene.big_shapes if size == "big" else scene.icons)
-        if shape.name == name
+        shape.colour for shape in (scene.big_shapes if big else scene.icons) if shape.name == name
     ]
     return colour
 
@@ -86,7 +85,8 @@ def read_left(scene: Scene, question: str) -> str:
 
 def write_description(scene: Scene) -> str:
     in_order = sorted(scene.big_shapes, key=lambda s: (int(s.y / 112), int(s.x / 112), s.x))
-    listed = " and ".join(f"a {shape.colour} {shape.name}" for shape in in_order)
+    named = [f"{shape.colour} {shape.name}" for shape in in_order]
+    listed = " and ".join(f"{'an' if name[0] in 'aeiou' else 'a'} {name}" for name in named)
     return f"a {scene.background} picture " + (f"with {listed}" if listed else "without big shapes")
 
 
