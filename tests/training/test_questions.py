@@ -124,7 +124,7 @@ def test_the_follow_up_asks_the_same_of_another_shape() -> None:
 
 
 def test_descriptions_parse() -> None:
-    thing = r"a (\w+) (circle|square|triangle|star|cross|diamond)"
+    thing = r"(a (?!orange)|an (?=orange))(\w+) (circle|square|triangle|star|cross|diamond)"
     grammar = re.compile(
         rf"a (grey|beige|cyan|brown) picture (without big shapes|with {thing}( and {thing})*)"
     )
