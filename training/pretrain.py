@@ -41,7 +41,11 @@ class PatchHeads(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.vision.hidden_size
-        self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in NUM_CLASSES.items()})
+        # Drawn from a seed of their own, whatever else has drawn numbers before.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(EYES.seed)
+            heads = {name: nn.Linear(width, n) for name, n in NUM_CLASSES.items()}
+        self.heads = nn.ModuleDict(heads)
 
     def loss(self, features: torch.Tensor, labels: PatchLabels) -> torch.Tensor:
         """Mean cross-entropy of each label over the patches that have it, added up.
