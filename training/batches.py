@@ -55,6 +55,18 @@ class Batch:
     labels: torch.Tensor
     is_visual: torch.Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        """Put the tensors on a device."""
+        return Batch(
+            pixels=self.pixels.to(device),
+            tiles=self.tiles,
+            token_ids=self.token_ids.to(device),
+            positions=self.positions.to(device),
+            branches=self.branches.to(device),
+            labels=self.labels.to(device),
+            is_visual=self.is_visual.to(device),
+        )
+
     def attention_mask(self) -> torch.Tensor:
         """[B, 1, L, L] bool: earlier tokens of the prefix and of one's own branch."""
         length = self.branches.shape[1]

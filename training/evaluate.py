@@ -5,7 +5,6 @@ of the resolution rule answers from the same encoded pictures.
 """
 
 import argparse
-import io
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,11 +14,9 @@ import torch
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import CheckpointError
 from common.types import Role
-from training.drawing import draw_picture
 from training.evaluation_report import EvaluationReport, Verdict
-from training.questions import Sample, draw_samples
+from training.pictures import Sample, draw_samples
 from training.resolution_modes import Masks, Mode, choose_masks, most_compressed
-from training.scenes import Scene
 from training.served_model import ResolvedQuestion, ServedModel
 from vision_service.images import EncodedImage
 
@@ -28,13 +25,6 @@ MODEL = Path("models/internvl3_5-tiny-flash")
 CHUNK = 250
 
 Images = tuple[EncodedImage, ...]
-
-
-def picture_file(scene: Scene) -> bytes:
-    """Draw a scene as the PNG file that a client would send."""
-    file = io.BytesIO()
-    draw_picture(scene).save(file, "PNG")
-    return file.getvalue()
 
 
 def conversation(sample: Sample) -> tuple[PromptMessage, ...]:
@@ -70,7 +60,7 @@ class Evaluation:
 
     def judge(self, samples: Sequence[Sample]) -> list[Verdict]:
         """Answer samples in every mode and compare."""
-        pictures = [picture_file(scene) for sample in samples for scene in sample.scenes]
+        pictures = [file for sample in samples for file in sample.files()]
         encoded = iter(self._model.encode(pictures))
         images = [tuple(next(encoded) for _ in sample.scenes) for sample in samples]
         masks = [self._masks(each) for each in images]

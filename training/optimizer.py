@@ -3,7 +3,8 @@
 Measured on this model: Muon reads print after 120 seconds as AdamW does after 200.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
@@ -55,6 +56,25 @@ class TwoOptimizers:
             optimizer.param_groups[0]["lr"] = peak * share
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What both optimizers remember, by optimizer, parameter number and name."""
+        return {
+            f"{number}.{parameter}.{name}": torch.as_tensor(value)
+            for number, optimizer in enumerate(self._optimizers)
+            for parameter, remembered in optimizer.state_dict()["state"].items()
+            for name, value in remembered.items()
+        }
+
+    def load_tensors(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Remember what `tensors` of the same optimizers once gave."""
+        for number, optimizer in enumerate(self._optimizers):
+            state: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
+            for path, tensor in tensors.items():
+                owner, parameter, name = path.split(".")
+                if int(owner) == number:
+                    state[int(parameter)][name] = tensor
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": dict(state)})
 
 
 def warm_up_then_decay(progress: float, warm_up: float = 0.03, floor: float = 0.03) -> float:

@@ -44,6 +44,10 @@ class EyesBatch:
     pixels: torch.Tensor
     labels: PatchLabels
 
+    def to(self, device: torch.device) -> "EyesBatch":
+        """Put the tensors on a device."""
+        return EyesBatch(self.pixels.to(device), _to(self.labels, device))
+
 
 @dataclass(frozen=True, slots=True)
 class QuestionBatch:
@@ -58,6 +62,10 @@ class QuestionBatch:
     batch: Batch
     asked: tuple[PictureQuestions, ...]
     labels: PatchLabels
+
+    def to(self, device: torch.device) -> "QuestionBatch":
+        """Put the tensors on a device."""
+        return QuestionBatch(self.batch.to(device), self.asked, _to(self.labels, device))
 
 
 class BatchMaker(Protocol):
@@ -111,7 +119,7 @@ class QuestionMaker:
         Args:
             directory: Any checkpoint of the shape, for its configuration.
             num_pictures: Single-tile pictures of a batch; of larger ones half as many.
-            easy_steps: Steps in which most batches hold single-tile pictures.
+            easy_steps: Steps in which batches are half as large and most are of single tiles.
         """
         config = load_model_config(directory)
         self._cutter = PictureCutter(config)
@@ -122,11 +130,13 @@ class QuestionMaker:
 
     def __call__(self, source: random.Random, step: int) -> QuestionBatch:
         """Draw pictures and ask about them."""
-        single = source.random() < (0.7 if step < self._easy_steps else 0.3)
+        easy = step < self._easy_steps
+        single = source.random() < (0.7 if easy else 0.3)
+        num_pictures = self._num_pictures // ((1 if single else 2) * (2 if easy else 1))
         asked: list[PictureQuestions] = []
         pixels: list[torch.Tensor] = []
         labels: list[PatchLabels] = []
-        for _ in range(self._num_pictures if single else self._num_pictures // 2):
+        for _ in range(max(1, num_pictures)):
             scenes, branches = ask_several(source, single)
             cut = tuple(self._cutter.cut(scene) for scene in scenes)
             asked.append(PictureQuestions(cut, branches))
@@ -209,3 +219,7 @@ def patch_labels(scene: Scene, num_tiles: int) -> PatchLabels:
 
 def _joined(labels: list[PatchLabels]) -> PatchLabels:
     return {name: torch.cat([each[name] for each in labels]) for name in NUM_CLASSES}
+
+
+def _to(labels: PatchLabels, device: torch.device) -> PatchLabels:
+    return {name: each.to(device) for name, each in labels.items()}

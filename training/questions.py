@@ -1,74 +1,31 @@
-"""Questions about scenes, each with its one right answer, and whole samples made of them.
+"""Questions about scenes, each with its one right answer.
 
 An answer is computed from the scene, never from the picture; another reading of the same scene
 in the tests checks it.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from training.scenes import TILE, Scene, Shape, draw_scene
+from training.scenes import TILE, Scene, Shape
 from training.vocabulary import NUMBER_WORDS, PHRASINGS, Kind
-
-KINDS = tuple(Kind)
-# A scene that cannot be asked a kind of question is drawn again.
-MAX_DRAWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One question and its answer."""
 
+    kind: Kind
     question: str
     answer: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One conversation.
-
-    Attributes:
-        kind: What its last turn asks for.
-        scenes: None, one or two pictures.
-        turns: The last one is judged.
-    """
-
-    kind: Kind
-    scenes: tuple[Scene, ...]
-    turns: tuple[Turn, ...]
-
-
-def draw_samples(seed: int) -> Iterator[Sample]:
-    """Draw samples without end, every kind as often as every other; equal seeds, equal samples."""
-    index = 0
-    while True:
-        source = random.Random(f"{seed} {index}")  # noqa: S311  # drawing, not secrets
-        yield draw_sample(KINDS[index % len(KINDS)], source)
-        index += 1
-
-
-def draw_sample(kind: Kind, source: random.Random) -> Sample:
-    """Draw one sample of a kind.
-
-    Raises:
-        ValueError: No scene can be asked this; it cannot happen with the scenes as they are.
-    """
-    if kind is Kind.TEXT:
-        return Sample(kind, (), (ask_text(source),))
-    for _ in range(MAX_DRAWS):
-        scenes = tuple(draw_scene(source) for _ in range(2 if kind is Kind.PAIR else 1))
-        turns = _turns(kind, scenes, source)
-        if turns is not None:
-            return Sample(kind, scenes, turns)
-    raise ValueError(f"no scene for a question of kind {kind}")
 
 
 def ask_text(source: random.Random) -> Turn:
     """Ask without a picture."""
     number = source.randrange(len(NUMBER_WORDS) - 1)
     question = source.choice(PHRASINGS[Kind.TEXT]).format(NUMBER_WORDS[number])
-    return Turn(question, NUMBER_WORDS[number + 1])
+    return Turn(Kind.TEXT, question, NUMBER_WORDS[number + 1])
 
 
 def ask_pair(first: Scene, second: Scene, source: random.Random) -> Turn | None:
@@ -79,7 +36,7 @@ def ask_pair(first: Scene, second: Scene, source: random.Random) -> Turn | None:
         return None
     name = source.choice(differing)
     question = source.choice(PHRASINGS[Kind.PAIR]).format(name)
-    return Turn(question, "the first" if name in names[0] else "the second")
+    return Turn(Kind.PAIR, question, "the first" if name in names[0] else "the second")
 
 
 def questions(scene: Scene) -> dict[Kind, list[Turn]]:
@@ -87,7 +44,7 @@ def questions(scene: Scene) -> dict[Kind, list[Turn]]:
     asked: dict[Kind, list[Turn]] = {kind: [] for kind in FACTS}
     for kind, facts in FACTS.items():
         for subject, answer in facts(scene):
-            asked[kind].append(Turn(PHRASINGS[kind][0].format(subject), answer))
+            asked[kind].append(Turn(kind, PHRASINGS[kind][0].format(subject), answer))
     return asked
 
 
@@ -97,7 +54,7 @@ def ask(kind: Kind, scene: Scene, source: random.Random) -> Turn | None:
     if not facts:
         return None
     subject, answer = source.choice(facts)
-    return Turn(source.choice(PHRASINGS[kind]).format(subject), answer)
+    return Turn(kind, source.choice(PHRASINGS[kind]).format(subject), answer)
 
 
 def left_neighbour(scene: Scene, shape: Shape) -> Shape | None:
@@ -147,16 +104,6 @@ FACTS: dict[Kind, Callable[[Scene], Facts]] = {
 }
 
 
-def _turns(kind: Kind, scenes: tuple[Scene, ...], source: random.Random) -> tuple[Turn, ...] | None:
-    if kind is Kind.PAIR:
-        turn = ask_pair(scenes[0], scenes[1], source)
-        return None if turn is None else (turn,)
-    if kind is Kind.FOLLOW_UP:
-        return ask_twice(scenes[0], source)
-    turn = ask(kind, scenes[0], source)
-    return None if turn is None else (turn,)
-
-
 def ask_twice(scene: Scene, source: random.Random) -> tuple[Turn, ...] | None:
     """Ask the colour of a big shape, then of another one without naming colour again."""
     facts = FACTS[Kind.SHAPE](scene)
@@ -164,7 +111,8 @@ def ask_twice(scene: Scene, source: random.Random) -> tuple[Turn, ...] | None:
         return None
     (first, first_colour), (second, second_colour) = source.sample(facts, 2)
     question = source.choice(PHRASINGS[Kind.SHAPE]).format(first)
+    more = source.choice(PHRASINGS[Kind.FOLLOW_UP]).format(second)
     return (
-        Turn(question, first_colour),
-        Turn(source.choice(PHRASINGS[Kind.FOLLOW_UP]).format(second), second_colour),
+        Turn(Kind.SHAPE, question, first_colour),
+        Turn(Kind.FOLLOW_UP, more, second_colour),
     )

@@ -1,0 +1,227 @@
+"""ViCO stage 1: the model learns to answer from compressed tiles as it did from full ones.
+
+    python -m training.consistency OUT --start QUESTIONS
+
+The loss is the divergence of the answers' distribution from that of a frozen reference, which sees
+every tile at full resolution (paper 2508.18265, section 2.3). Three parts, one after another:
+
+- `projector`: only the projector of compressed tiles learns, at one rate per picture;
+- `uniform`: all but the gate learns, at one rate per picture: the published stage;
+- `mixed`: our extension. Rates are drawn per tile. Without it the language model never sees both
+  rates in one picture, and what the resolution router later mixes is answered worse than what is
+  compressed throughout.
+"""
+
+import argparse
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from common.model_config import load_model_config
+from training.accuracy import exact_by_kind
+from training.batches import Batch, Batcher, PictureQuestions
+from training.build_checkpoint import THRESHOLDS
+from training.forward import answer_logits
+from training.optimizer import TwoOptimizers
+from training.picture_data import QuestionMaker
+from training.run import Recipe, StepLoss, TrainingRun, write_losses
+from training.run_state import RunState
+from training.stage import LOSSES_FILE, STATE_FILE, StageFolders, add_common_arguments, set_up
+from training.tokenizer import train_tokenizer
+from training.trainable_model import TrainableModel
+
+COMPRESSED_PICTURES = 0.5
+WHOLE_PICTURES = 0.3
+COMPRESSED_TILES = 0.6
+PICTURES = 32
+GATE_PARTS = ("pooling_before_gating", "gating")
+
+Rates = list[bool]
+DrawRates = Callable[[Sequence[int], random.Random], Rates]
+
+
+def rates_per_picture(picture_tiles: Sequence[int], source: random.Random) -> Rates:
+    """Draw one rate for all tiles of a picture: the published stage.
+
+    Args:
+        picture_tiles: Tiles of each picture.
+        source: Of every choice.
+
+    Returns:
+        For each tile of all pictures whether it is compressed.
+    """
+    rates: Rates = []
+    for num_tiles in picture_tiles:
+        rates += [source.random() < COMPRESSED_PICTURES] * num_tiles
+    return rates
+
+
+def rates_per_tile(picture_tiles: Sequence[int], source: random.Random) -> Rates:
+    """Draw a rate for each tile, but leave some pictures whole: the extension."""
+    rates: Rates = []
+    for num_tiles in picture_tiles:
+        share = 0.0 if source.random() < WHOLE_PICTURES else COMPRESSED_TILES
+        rates += [source.random() < share for _ in range(num_tiles)]
+    return rates
+
+
+@dataclass(frozen=True, slots=True)
+class ConsistencyPart:
+    """One of the three parts.
+
+    Attributes:
+        name: As above.
+        recipe: Seed, rates, steps.
+        draw_rates: Which tiles are compressed.
+        trained: What the names of the trained parameters contain; empty for all but the gate.
+    """
+
+    name: str
+    recipe: Recipe
+    draw_rates: DrawRates
+    trained: str = ""
+
+
+PARTS = (
+    ConsistencyPart("projector", Recipe(11, 5e-3, 2e-3, 300), rates_per_picture, "mlp2."),
+    ConsistencyPart("uniform", Recipe(12, 8e-4, 4e-4, 400), rates_per_picture),
+    ConsistencyPart("mixed", Recipe(13, 8e-4, 4e-4, 700), rates_per_tile),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsistencyBatch:
+    """The same questions packed twice.
+
+    Attributes:
+        full: Every tile at full resolution, for the reference.
+        mixed: At the drawn rates.
+        compressed: The drawn rate of each tile.
+        asked: What is in both.
+    """
+
+    full: Batch
+    mixed: Batch
+    compressed: tuple[bool, ...]
+    asked: tuple[PictureQuestions, ...]
+
+
+class ConsistencyMaker:
+    """Draws questions about pictures and a rate for every tile."""
+
+    def __init__(self, directory: Path, num_pictures: int, draw_rates: DrawRates) -> None:
+        config = load_model_config(directory)
+        self._full = config.full_tokens_per_tile
+        self._compressed = config.compressed_tokens_per_tile
+        self._questions = QuestionMaker(directory, num_pictures, easy_steps=0)
+        self._batcher = Batcher(train_tokenizer())
+        self._draw_rates = draw_rates
+
+    def __call__(self, source: random.Random, step: int) -> ConsistencyBatch:
+        """Make one batch."""
+        made = self._questions(source, step)
+        pictures = [len(cut.pixels) for each in made.asked for cut in each.pictures]
+        rates = self._draw_rates(pictures, source)
+        mixed = self._batcher.batch(list(made.asked), self._tokens(made.batch, rates), _NO_PIXELS)
+        return ConsistencyBatch(made.batch, mixed, tuple(rates), made.asked)
+
+    def _tokens(self, batch: Batch, rates: Rates) -> list[list[int]]:
+        remaining = iter(rates)
+        return [
+            [self._compressed if next(remaining) else self._full for _ in range(num_tiles)]
+            for num_tiles in batch.tiles
+        ]
+
+
+_NO_PIXELS = torch.empty(0)
+
+
+def divergence(reference: torch.Tensor, policy: torch.Tensor) -> torch.Tensor:
+    """Mean over tokens of KL(reference || policy).
+
+    Args:
+        reference: Logits [n, vocabulary] of the frozen model.
+        policy: Logits [n, vocabulary] of the model that learns.
+    """
+    return functional.kl_div(
+        functional.log_softmax(policy, dim=-1),
+        functional.log_softmax(reference, dim=-1),
+        reduction="batchmean",
+        log_target=True,
+    )
+
+
+def train_part(
+    part: ConsistencyPart, folders: StageFolders, reference_directory: Path, device: torch.device
+) -> list[float]:
+    """Run one part. Returns the losses of all steps.
+
+    Args:
+        part: Which one.
+        folders: Where the part before left its checkpoint, and where to write.
+        reference_directory: Checkpoint of the frozen reference.
+        device: Where to compute.
+    """
+    reference = TrainableModel(reference_directory, device).requires_grad_(False)
+    model = TrainableModel(folders.start, device)
+    for name, parameter in model.named_parameters():
+        is_gate = any(gate in name for gate in GATE_PARTS)
+        parameter.requires_grad_(part.trained in name and not is_gate)
+
+    def step_loss(made: ConsistencyBatch) -> StepLoss:
+        full, mixed = made.full.to(device), made.mixed.to(device)
+        with torch.no_grad():
+            seen = reference.vision.encode(full.pixels)
+            wanted = answer_logits(reference, full, seen, [False] * len(seen))
+        features = model.vision.encode(full.pixels)
+        logits = answer_logits(model, mixed, features, made.compressed)
+        loss = divergence(wanted, logits)
+        named = logits.detach().argmax(-1)
+        return StepLoss(loss, loss, lambda: exact_by_kind(mixed, made.asked, named))
+
+    recipe = part.recipe
+    optimizers = TwoOptimizers(model.named_parameters(), recipe.muon_rate, recipe.adam_rate)
+    state = RunState(folders.out / STATE_FILE, {"model": model})
+    maker = ConsistencyMaker(folders.start, PICTURES, part.draw_rates)
+    losses = TrainingRun[ConsistencyBatch](maker, recipe, optimizers, state).train(step_loss)
+    model.save(folders.out, "float32", THRESHOLDS)
+    write_losses(losses, folders.out / LOSSES_FILE)
+    state.remove()
+    return losses
+
+
+def train_consistency(
+    folders: StageFolders, device: torch.device, parts: Sequence[ConsistencyPart] = PARTS
+) -> Path:
+    """Run all parts that are not complete. Returns the last one's checkpoint."""
+    start = folders.start
+    for part in parts:
+        of_part = StageFolders(start, folders.out / part.name)
+        if not of_part.is_complete:
+            train_part(part, of_part, folders.start, device)
+        start = of_part.out
+    return start
+
+
+def main() -> None:
+    """Run the stage."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add_common_arguments(parser)
+    arguments = parser.parse_args()
+    device = set_up(arguments)
+    if arguments.start is None:
+        parser.error("--start is needed: the checkpoint that answers questions")
+    parts: Sequence[ConsistencyPart] = PARTS
+    if arguments.steps is not None:
+        parts = tuple(
+            replace(part, recipe=replace(part.recipe, num_steps=arguments.steps)) for part in PARTS
+        )
+    train_consistency(StageFolders(arguments.start, arguments.out), device, parts)
+
+
+if __name__ == "__main__":
+    main()
