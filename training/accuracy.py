@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from training.batches import NO_LABEL, Batch, PictureQuestions
+from training.batches import Batch, PictureQuestions
 
 
 def exact_by_kind(
@@ -16,15 +16,14 @@ def exact_by_kind(
     Args:
         batch: The batch.
         asked: What is in it.
-        named: [n] tokens that the model would say, in the order of `answer_tokens`.
+        named: [n] tokens that the model would say, in the order of the batch's `answers`.
     """
-    wanted = batch.labels != NO_LABEL
-    wrong = torch.zeros_like(wanted)
-    wrong[wanted] = named != batch.labels[wanted]
+    branches = [turns for questions in asked for turns in questions.branches]
+    wrong = torch.bincount(
+        batch.answer_branches, weights=(named != batch.answers).float(), minlength=len(branches)
+    )
     right: dict[str, list[bool]] = defaultdict(list)
-    for row, questions in enumerate(asked):
-        for number, turns in enumerate(questions.branches, start=1):
-            exact = not bool(wrong[row, batch.branches[row] == number].any())
-            right["all"].append(exact)
-            right[turns[-1].kind].append(exact)
+    for turns, errors in zip(branches, wrong.tolist(), strict=True):
+        right["all"].append(errors == 0)
+        right[turns[-1].kind].append(errors == 0)
     return {kind: sum(each) / len(each) for kind, each in right.items()}

@@ -23,6 +23,7 @@ from training.model_documents import (
 )
 from training.transformers_layout import to_transformers_layout
 
+WEIGHTS_FILE = "model.safetensors"
 METADATA = {"format": "pt"}  # transformers refuses files that do not name their framework
 
 
@@ -58,7 +59,7 @@ def write_weights(
     if layout is CheckpointLayout.TRANSFORMERS:
         tensors = to_transformers_layout(tensors)
     if num_shards == 1:
-        save_file(dict(tensors), directory / "model.safetensors", METADATA)
+        save_file(dict(tensors), directory / WEIGHTS_FILE, METADATA)
         return
     weight_map: dict[str, str] = {}
     for index, shard in enumerate(_shards(tensors, num_shards), start=1):

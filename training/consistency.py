@@ -37,7 +37,6 @@ from training.trainable_model import TrainableModel
 COMPRESSED_PICTURES = 0.5
 WHOLE_PICTURES = 0.3
 COMPRESSED_TILES = 0.6
-PICTURES = 32
 GATE_PARTS = ("pooling_before_gating", "gating")
 
 Rates = list[bool]
@@ -85,11 +84,17 @@ class ConsistencyPart:
     draw_rates: DrawRates
     trained: str = ""
 
+    def release(self, model: TrainableModel) -> None:
+        """Freeze all parameters but those that this part trains."""
+        for name, parameter in model.named_parameters():
+            is_gate = any(gate in name for gate in GATE_PARTS)
+            parameter.requires_grad_(self.trained in name and not is_gate)
+
 
 PARTS = (
-    ConsistencyPart("projector", Recipe(11, 5e-3, 2e-3, 300), rates_per_picture, "mlp2."),
-    ConsistencyPart("uniform", Recipe(12, 8e-4, 4e-4, 400), rates_per_picture),
-    ConsistencyPart("mixed", Recipe(13, 8e-4, 4e-4, 700), rates_per_tile),
+    ConsistencyPart("projector", Recipe(11, 5e-3, 2e-3, 300, 32), rates_per_picture, "mlp2."),
+    ConsistencyPart("uniform", Recipe(12, 8e-4, 4e-4, 400, 32), rates_per_picture),
+    ConsistencyPart("mixed", Recipe(13, 8e-4, 4e-4, 700, 32), rates_per_tile),
 )
 
 
@@ -155,6 +160,27 @@ def divergence(reference: torch.Tensor, policy: torch.Tensor) -> torch.Tensor:
     )
 
 
+class ConsistencyLoss:
+    """How far a model's answers at the drawn rates are from the reference's at full resolution."""
+
+    def __init__(self, reference: TrainableModel, model: TrainableModel) -> None:
+        self._reference = reference
+        self._model = model
+
+    def __call__(self, made: ConsistencyBatch) -> StepLoss:
+        """Compare both on one batch."""
+        device = self._model.device
+        full, mixed = made.full.to(device), made.mixed.to(device)
+        with torch.no_grad():
+            seen = self._reference.vision.encode(full.pixels)
+            wanted = answer_logits(self._reference, full, seen, [False] * len(seen))
+        features = self._model.vision.encode(full.pixels)
+        logits = answer_logits(self._model, mixed, features, made.compressed)
+        loss = divergence(wanted, logits)
+        named = logits.detach().argmax(-1)
+        return StepLoss(loss, loss, lambda: exact_by_kind(mixed, made.asked, named))
+
+
 def train_part(
     part: ConsistencyPart, folders: StageFolders, reference_directory: Path, device: torch.device
 ) -> list[float]:
@@ -168,26 +194,13 @@ def train_part(
     """
     reference = TrainableModel(reference_directory, device).requires_grad_(False)
     model = TrainableModel(folders.start, device)
-    for name, parameter in model.named_parameters():
-        is_gate = any(gate in name for gate in GATE_PARTS)
-        parameter.requires_grad_(part.trained in name and not is_gate)
-
-    def step_loss(made: ConsistencyBatch) -> StepLoss:
-        full, mixed = made.full.to(device), made.mixed.to(device)
-        with torch.no_grad():
-            seen = reference.vision.encode(full.pixels)
-            wanted = answer_logits(reference, full, seen, [False] * len(seen))
-        features = model.vision.encode(full.pixels)
-        logits = answer_logits(model, mixed, features, made.compressed)
-        loss = divergence(wanted, logits)
-        named = logits.detach().argmax(-1)
-        return StepLoss(loss, loss, lambda: exact_by_kind(mixed, made.asked, named))
-
+    part.release(model)
     recipe = part.recipe
     optimizers = TwoOptimizers(model.named_parameters(), recipe.muon_rate, recipe.adam_rate)
     state = RunState(folders.out / STATE_FILE, {"model": model})
-    maker = ConsistencyMaker(folders.start, PICTURES, part.draw_rates)
-    losses = TrainingRun[ConsistencyBatch](maker, recipe, optimizers, state).train(step_loss)
+    maker = ConsistencyMaker(folders.start, recipe.batch_size, part.draw_rates)
+    run = TrainingRun[ConsistencyBatch](maker, recipe, optimizers, state)
+    losses = run.train(ConsistencyLoss(reference, model))
     model.save(folders.out, "float32", THRESHOLDS)
     write_losses(losses, folders.out / LOSSES_FILE)
     state.remove()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from training.batches import NO_LABEL, Batch
+from training.batches import Batch
 from training.trainable_model import TrainableModel
 
 
@@ -20,22 +20,18 @@ def answer_logits(
         compressed: For each tile whether it is.
 
     Returns:
-        [n, vocabulary], in the order of `answer_tokens`.
+        [n, vocabulary], in the order of the batch's `answers`.
     """
     embeddings = model.language.get_input_embeddings()(batch.token_ids)
     if len(features):
         visual = model.vision.project(features, compressed)
-        embeddings = embeddings.masked_scatter(batch.is_visual[..., None], visual)
+        flat = embeddings.flatten(0, 1).index_copy(0, batch.visual_places, visual)
+        embeddings = flat.view_as(embeddings)
     hidden = model.language.model(
         inputs_embeds=embeddings,
         position_ids=batch.positions,
         attention_mask={"full_attention": batch.attention_mask()},
         use_cache=False,
     ).last_hidden_state
-    logits: torch.Tensor = model.language.lm_head(hidden[batch.labels != NO_LABEL])
+    logits: torch.Tensor = model.language.lm_head(hidden.flatten(0, 1)[batch.answer_places])
     return logits
-
-
-def answer_tokens(batch: Batch) -> torch.Tensor:
-    """The tokens that the logits should predict: [n]."""
-    return batch.labels[batch.labels != NO_LABEL]

@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from training.accuracy import exact_by_kind
 from training.build_checkpoint import THRESHOLDS
-from training.forward import answer_logits, answer_tokens
+from training.checkpoint_files import WEIGHTS_FILE
+from training.forward import answer_logits
 from training.optimizer import TwoOptimizers
 from training.patch_heads import PatchHeads
 from training.picture_data import EyesBatch, EyesMaker, QuestionBatch, QuestionMaker
@@ -24,17 +25,30 @@ from training.run_state import RunState
 from training.stage import LOSSES_FILE, STATE_FILE, StageFolders, add_common_arguments, set_up
 from training.trainable_model import TrainableModel, write_untrained
 
-EYES = Recipe(seed=1, muon_rate=5e-3, adam_rate=2e-3, num_steps=3600)
-QUESTIONS = Recipe(seed=2, muon_rate=4e-3, adam_rate=2e-3, num_steps=5600)
-EYES_TILES = 32
-PICTURES = 32
+EYES = Recipe(seed=1, muon_rate=5e-3, adam_rate=2e-3, num_steps=3600, batch_size=32)
+QUESTIONS = Recipe(seed=2, muon_rate=4e-3, adam_rate=2e-3, num_steps=5000, batch_size=32)
 PATCH_LOSS_SHARE = 0.3
-EASY_SHARE = 0.25
+EASY_SHARE = 0.2
 
 
-def train_eyes(folders: StageFolders, device: torch.device, recipe: Recipe = EYES) -> list[float]:
-    """Teach the vision transformer what is in each patch. Returns the losses of all steps."""
-    if not (folders.start / "config.json").is_file():
+def train_eyes(
+    folders: StageFolders,
+    device: torch.device,
+    recipe: Recipe = EYES,
+    last_step: int | None = None,
+) -> list[float]:
+    """Teach the vision transformer what is in each patch.
+
+    Args:
+        folders: An untrained checkpoint is written to `start` unless there is one.
+        device: Where to compute.
+        recipe: Of the stage.
+        last_step: Stop before this one, and leave no checkpoint; None for the recipe's end.
+
+    Returns:
+        The losses of all steps.
+    """
+    if not (folders.start / WEIGHTS_FILE).is_file():
         write_untrained(folders.start, EYES.seed)
     model = TrainableModel(folders.start, device)
     heads = PatchHeads(model.config, EYES.seed).to(device)
@@ -47,10 +61,11 @@ def train_eyes(folders: StageFolders, device: torch.device, recipe: Recipe = EYE
         loss = heads.loss(features, batch.labels)
         return StepLoss(loss, loss, lambda: heads.accuracy(features, batch.labels))
 
-    maker = EyesMaker(folders.start, EYES_TILES)
+    maker = EyesMaker(folders.start, recipe.batch_size)
     run = TrainingRun[EyesBatch](maker, recipe, *_kept(folders, model, heads, recipe))
-    losses = run.train(step_loss)
-    _finish(folders, model, heads, losses)
+    losses = run.train(step_loss, last_step)
+    if len(losses) == recipe.num_steps:
+        _finish(folders, model, heads, losses)
     return losses
 
 
@@ -66,7 +81,7 @@ def train_questions(
         batch = made.to(device)
         features = model.vision.encode(batch.batch.pixels)
         logits = answer_logits(model, batch.batch, features, [False] * len(features))
-        loss = functional.cross_entropy(logits, answer_tokens(batch.batch))
+        loss = functional.cross_entropy(logits, batch.batch.answers)
         patch_loss = heads.loss(features, batch.labels)
         named = logits.detach().argmax(-1)
         return StepLoss(
@@ -75,7 +90,7 @@ def train_questions(
             details=lambda: exact_by_kind(batch.batch, batch.asked, named),
         )
 
-    maker = QuestionMaker(folders.start, PICTURES, round(EASY_SHARE * recipe.num_steps))
+    maker = QuestionMaker(folders.start, recipe.batch_size, round(EASY_SHARE * recipe.num_steps))
     run = TrainingRun[QuestionBatch](maker, recipe, *_kept(folders, model, heads, recipe))
     losses = run.train(step_loss)
     _finish(folders, model, heads, losses)

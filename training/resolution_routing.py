@@ -31,42 +31,6 @@ CHECK_EVERY = 25
 LABELS_FILE = "labelled_tiles.safetensors"
 
 
-def train_gate(model: TrainableModel, tiles: LabelledTiles, num_steps: int) -> list[float]:
-    """Teach the gate the labels; keeps the weights that did best on held-out tiles.
-
-    Returns:
-        The binary cross-entropy of every step.
-    """
-    gate = nn.ModuleList([model.vision.pooling_before_gating, model.vision.gating])
-    held_out = round(HELD_OUT_SHARE * len(tiles.labels))
-    unseen, known = tiles.to(model.device).split(held_out)
-    optimizer = torch.optim.AdamW(gate.parameters(), lr=LEARNING_RATE, weight_decay=0.05)
-    source = torch.Generator().manual_seed(SEED)
-    losses: list[float] = []
-    best = GateCheck(float("inf"), 0.0)
-    kept = copy.deepcopy(gate.state_dict())
-    with tqdm(total=num_steps, mininterval=5.0) as bar, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)  # of the gate's dropout
-        for step in range(num_steps):
-            chosen = torch.randint(len(known.labels), (BATCH_TILES,), generator=source)
-            gate.train()
-            optimizer.param_groups[0]["lr"] = LEARNING_RATE * warm_up_then_decay(step / num_steps)
-            loss = gate_loss(model, known.features[chosen], known.labels[chosen])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            losses.append(float(loss.detach()))
-            gate.eval()
-            if (step + 1) % CHECK_EVERY == 0:
-                found = check_gate(model, unseen)
-                bar.set_postfix({"loss": f"{found.loss:.3f}", "right": f"{found.right:.3f}"})
-                if found.loss < best.loss:
-                    best, kept = found, copy.deepcopy(gate.state_dict())
-            bar.update()
-    gate.load_state_dict(kept)
-    return losses
-
-
 @dataclass(frozen=True, slots=True)
 class GateCheck:
     """How the gate does on tiles that it has not learned from.
@@ -99,6 +63,59 @@ def check_gate(model: TrainableModel, tiles: LabelledTiles) -> GateCheck:
     return GateCheck(float(functional.cross_entropy(logits, tiles.labels)), float(right))
 
 
+class GateTraining:
+    """Teaches the gate the labels of tiles; keeps the weights that did best on held-out tiles."""
+
+    def __init__(self, model: TrainableModel, tiles: LabelledTiles) -> None:
+        """Prepare.
+
+        Args:
+            model: Its gate learns in place, whatever else is frozen or not.
+            tiles: The first tenth is held out.
+        """
+        self._model = model
+        self._gate = nn.ModuleList([model.vision.pooling_before_gating, model.vision.gating])
+        held_out = max(1, round(HELD_OUT_SHARE * len(tiles.labels)))
+        self._unseen, self._known = tiles.to(model.device).split(held_out)
+        self._optimizer = torch.optim.AdamW(
+            self._gate.parameters(), lr=LEARNING_RATE, weight_decay=0.05
+        )
+        self._source = torch.Generator().manual_seed(SEED)
+        self._best = GateCheck(float("inf"), 0.0)
+        self._kept = copy.deepcopy(self._gate.state_dict())
+
+    def train(self, num_steps: int) -> list[float]:
+        """Take all steps. Returns the binary cross-entropy of each."""
+        losses: list[float] = []
+        with tqdm(total=num_steps, mininterval=5.0) as bar, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)  # of the gate's dropout
+            for step in range(num_steps):
+                losses.append(self._step(LEARNING_RATE * warm_up_then_decay(step / num_steps)))
+                if (step + 1) % CHECK_EVERY == 0 or step + 1 == num_steps:
+                    found = self._check()
+                    bar.set_postfix({"loss": f"{found.loss:.3f}", "right": f"{found.right:.3f}"})
+                bar.update()
+        self._gate.load_state_dict(self._kept)
+        return losses
+
+    def _step(self, rate: float) -> float:
+        chosen = torch.randint(len(self._known.labels), (BATCH_TILES,), generator=self._source)
+        self._gate.train()
+        self._optimizer.param_groups[0]["lr"] = rate
+        loss = gate_loss(self._model, self._known.features[chosen], self._known.labels[chosen])
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self._gate.eval()
+        return float(loss.detach())
+
+    def _check(self) -> GateCheck:
+        found = check_gate(self._model, self._unseen)
+        if found.loss < self._best.loss:
+            self._best, self._kept = found, copy.deepcopy(self._gate.state_dict())
+        return found
+
+
 def train_resolution_routing(
     folders: StageFolders,
     reference_directory: Path,
@@ -115,7 +132,7 @@ def train_resolution_routing(
         label_tiles(model, reference, maker, num_pictures).save(file)
     model.vision.pooling_before_gating.requires_grad_(True)
     model.vision.gating.requires_grad_(True)
-    losses = train_gate(model, LabelledTiles.load(file), num_steps)
+    losses = GateTraining(model, LabelledTiles.load(file)).train(num_steps)
     model.save(folders.out, "float32", THRESHOLDS)
     write_losses(losses, folders.out / LOSSES_FILE)
     return losses

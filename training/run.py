@@ -28,12 +28,14 @@ class Recipe:
         muon_rate: Peak learning rate of the matrices.
         adam_rate: Peak learning rate of the rest.
         num_steps: Of the whole stage.
+        batch_size: Tiles of a batch of the eyes, pictures of a batch of questions.
     """
 
     seed: int
     muon_rate: float
     adam_rate: float
     num_steps: int
+    batch_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,10 @@ class TrainingRun(Generic[B]):
 
 
 def write_losses(losses: Sequence[float], file: Path) -> None:
-    """Write the losses of all steps of a stage."""
-    file.write_text(json.dumps([round(loss, 5) for loss in losses]) + "\n", encoding="utf-8")
+    """Write the losses of all steps of a stage, whole or not at all: they say it is complete."""
+    fresh = file.with_suffix(".new")
+    fresh.write_text(json.dumps([round(loss, 5) for loss in losses]) + "\n", encoding="utf-8")
+    fresh.replace(file)
 
 
 def _show(bar: "tqdm[object]", loss: float, details: Mapping[str, float]) -> None:

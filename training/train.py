@@ -6,17 +6,20 @@ bfloat16 with chosen thresholds, and the losses of every step beside it.
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from common.result import machine
 from training.build_checkpoint import THRESHOLDS
-from training.consistency import PARTS, train_consistency
-from training.pretrain import train_eyes, train_questions
-from training.resolution_routing import train_resolution_routing
+from training.consistency import PARTS, ConsistencyPart, train_consistency
+from training.pretrain import EYES, QUESTIONS, train_eyes, train_questions
+from training.resolution_routing import NUM_PICTURES, NUM_STEPS, train_resolution_routing
+from training.run import Recipe
 from training.served_model import ServedModel
 from training.stage import LOSSES_FILE, StageFolders, add_device_arguments, set_up
-from training.thresholds import choose_thresholds
+from training.thresholds import NUM_SAMPLES, choose_thresholds
 from training.trainable_model import TrainableModel, write_surroundings
 
 SHIPPED = "internvl3_5-tiny-flash"
@@ -24,32 +27,59 @@ SHIPPED_DTYPE = "bfloat16"
 SHIPPED_LOSSES = "training_losses.json"
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """How long every stage is.
+
+    Attributes:
+        eyes: Recipe of the first stage.
+        questions: Recipe of the second.
+        consistency: The parts of the third.
+        labelled_pictures: Pictures, or pairs of them, whose tiles the gate learns from.
+        gate_steps: Steps in which it learns.
+        validation_samples: Samples that the thresholds are chosen on.
+    """
+
+    eyes: Recipe = EYES
+    questions: Recipe = QUESTIONS
+    consistency: tuple[ConsistencyPart, ...] = PARTS
+    labelled_pictures: int = NUM_PICTURES
+    gate_steps: int = NUM_STEPS
+    validation_samples: int = NUM_SAMPLES
+
+
+WHOLE_PLAN = TrainingPlan()
+
+
 class Training:
     """All stages below one folder."""
 
-    def __init__(self, out: Path, device: torch.device) -> None:
+    def __init__(self, out: Path, device: torch.device, plan: TrainingPlan = WHOLE_PLAN) -> None:
         self._out = out
         self._device = device
+        self._plan = plan
 
     def run(self) -> Path:
         """Run what is left to run. Returns the finished checkpoint."""
         eyes = StageFolders(self._out / "untrained", self._out / "eyes")
         questions = StageFolders(eyes.out, self._out / "questions")
-        for train, folders in ((train_eyes, eyes), (train_questions, questions)):
-            if not folders.is_complete:
-                train(folders, self._device)
+        if not eyes.is_complete:
+            train_eyes(eyes, self._device, self._plan.eyes)
+        if not questions.is_complete:
+            train_questions(questions, self._device, self._plan.questions)
         consistency = StageFolders(questions.out, self._out / "consistency")
-        consistent = train_consistency(consistency, self._device)
+        consistent = train_consistency(consistency, self._device, self._plan.consistency)
         routing = StageFolders(consistent, self._out / "routing")
         if not routing.is_complete:
-            train_resolution_routing(routing, questions.out, self._device)
+            pictures, steps = self._plan.labelled_pictures, self._plan.gate_steps
+            train_resolution_routing(routing, questions.out, self._device, pictures, steps)
         return self._ship(routing.out)
 
     def _ship(self, trained: Path) -> Path:
         """Store in bfloat16 with the thresholds that suit what is stored."""
         shipped = self._out / SHIPPED
         TrainableModel(trained, torch.device("cpu")).save(shipped, SHIPPED_DTYPE, THRESHOLDS)
-        chosen = choose_thresholds(ServedModel(shipped))
+        chosen = choose_thresholds(ServedModel(shipped), self._plan.validation_samples)
         write_surroundings(shipped, SHIPPED_DTYPE, chosen.thresholds)
         self._write_losses(shipped / SHIPPED_LOSSES)
         return shipped
@@ -58,14 +88,18 @@ class Training:
         stages = {
             "eyes": "eyes",
             "questions": "questions",
-            **{part.name: f"consistency/{part.name}" for part in PARTS},
+            **{part.name: f"consistency/{part.name}" for part in self._plan.consistency},
             "routing": "routing",
         }
         losses = {
             name: json.loads((self._out / folder / LOSSES_FILE).read_text(encoding="utf-8"))
             for name, folder in stages.items()
         }
-        run = {"num_threads": torch.get_num_threads(), "device": str(self._device)}
+        run = {
+            "machine": machine(),
+            "num_threads": torch.get_num_threads(),
+            "device": str(self._device),
+        }
         file.write_text(json.dumps(run | {"losses": losses}) + "\n", encoding="utf-8")
 
 
