@@ -15,7 +15,7 @@ from deploy.client import Answer, InferenceClient, ask_about
 from deploy.report import print_stage_table, print_usage
 
 QUESTIONS = Path("examples/pictures/questions.yaml")
-MAX_TOKENS = 32
+MAX_TOKENS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,12 @@ class DemoQuestion:
     Attributes:
         images: Picture files.
         question: What to ask.
-        expected: The right answer; None where there is none.
+        expected: The right answer, in the words of the small model.
     """
 
     images: tuple[Path, ...]
     question: str
-    expected: str | None
+    expected: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class DemoRow:
 
     image: str
     question: str
-    expected: str | None
+    expected: str
     answer: str
     usage: dict[str, Any]
     timings: dict[str, Any]
@@ -57,7 +57,7 @@ def read_questions(file: Path = QUESTIONS) -> list[DemoQuestion]:
         DemoQuestion(
             images=tuple(file.parent / name for name in entry["images"]),
             question=entry["question"],
-            expected=entry.get("expected"),
+            expected=entry["expected"],
         )
         for entry in yaml.safe_load(file.read_text(encoding="utf-8"))
     ]
@@ -82,6 +82,8 @@ async def run_demo(address: str, console: Console) -> list[DemoRow]:
     finally:
         await client.close()
     console.print(Rule())
+    right = sum(row.answer == row.expected for row in rows)
+    console.print(f"[bold]{right} of {len(rows)}[/bold] answers are as expected\n")
     print_stage_table(console, (answer.finished for answer in answers))
     return rows
 
@@ -94,10 +96,10 @@ def write_rows(file: Path, rows: list[DemoRow]) -> None:
 def _show(console: Console, question: DemoQuestion, answer: Answer) -> None:
     console.print(Rule(", ".join(path.name for path in question.images), align="left"))
     console.print(f"[bold]Q[/bold] {question.question}")
-    if question.expected is not None:
-        console.print(f"[bold]expected[/bold] {question.expected}")
+    mark = "[green]✓[/green]" if answer.text == question.expected else "[red]✗[/red]"
     console.print("[bold]A[/bold] ", end="")
-    console.print(answer.text, markup=False, emoji=False, highlight=False)
+    console.print(answer.text, markup=False, emoji=False, highlight=False, end="  ")
+    console.print(f"{mark} [dim]expected[/dim] {question.expected}", highlight=False)
     print_usage(console, answer.finished)
 
 

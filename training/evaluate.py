@@ -14,6 +14,7 @@ import torch
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import CheckpointError
 from common.types import Role
+from training.demo_pictures import count_right, read_demo_pictures
 from training.evaluation_report import EvaluationReport, Verdict
 from training.pictures import Sample, draw_samples
 from training.resolution_modes import Masks, Mode, choose_masks, most_compressed
@@ -127,7 +128,9 @@ def main() -> None:
     torch.set_num_threads(1)
     model = ServedModel(arguments.model)
     verdicts = evaluate(model, arguments.num_samples, arguments.seed)
-    result = EvaluationReport(model.config, verdicts).result()
+    demo = read_demo_pictures()
+    demo_right = count_right(model, demo) if demo else None
+    result = EvaluationReport(model.config, verdicts, demo_right).result()
     result.show()
     if arguments.json is not None:
         result.write(arguments.json)

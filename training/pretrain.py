@@ -43,7 +43,7 @@ def train_eyes(
         folders: An untrained checkpoint is written to `start` unless there is one.
         device: Where to compute.
         recipe: Of the stage.
-        last_step: Stop before this one, and leave no checkpoint; None for the recipe's end.
+        last_step: Stop before this one and keep the state; None for the recipe's end.
 
     Returns:
         The losses of all steps.

@@ -71,7 +71,7 @@ class TrainingRun(Generic[B]):
 
         Args:
             step_loss: Of one batch.
-            last_step: Stop before this one; None for the recipe's end.
+            last_step: Stop before this one and keep the state; None for the recipe's end.
 
         Returns:
             The losses of all steps, those before a resumption included.
@@ -89,6 +89,8 @@ class TrainingRun(Generic[B]):
                     _show(bar, losses[-1], told.details())
                 if (step + 1) % SAVE_EVERY == 0:
                     self._state.save(self._optimizers, losses)
+        if stop < num_steps:
+            self._state.save(self._optimizers, losses)
         return losses
 
     def _batches(self, first: int, stop: int) -> Iterator[tuple[int, B]]:
