@@ -138,9 +138,9 @@ class Batcher:
             sequences=numbers,
             branches=branches,
             visual_places=torch.tensor(places.visual, dtype=torch.int64),
-            answer_places=torch.tensor(places.answer),
-            answers=torch.tensor(places.answers),
-            answer_branches=torch.tensor(places.answer_branches),
+            answer_places=torch.tensor(places.answer, dtype=torch.int64),
+            answers=torch.tensor(places.answers, dtype=torch.int64),
+            answer_branches=torch.tensor(places.answer_branches, dtype=torch.int64),
         )
 
     def prefix_ids(self, pictures: tuple[TiledImage, ...], tile_tokens: list[int]) -> list[int]:

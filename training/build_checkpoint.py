@@ -77,13 +77,20 @@ def build_checkpoint(directory: Path, options: CheckpointOptions) -> None:
 
 
 def random_tensors(options: CheckpointOptions, token_ids: TokenIds) -> dict[str, torch.Tensor]:
-    """Draw all tensors, float32, by original name."""
+    """Draw all tensors, float32, by original name; the gate tells plain tiles from busy ones."""
+    tensors = draw_tensors(options, token_ids)
+    if options.flash:
+        point_gate(tensors, options.shape, options.seed)
+    return tensors
+
+
+def draw_tensors(options: CheckpointOptions, token_ids: TokenIds) -> dict[str, torch.Tensor]:
+    """Draw all tensors, float32, by original name; the gate answers by chance."""
     weights = RandomWeights(options.seed)
     draw_vision(weights, options.shape)
     draw_language(weights, options.shape.text, token_ids)
     if options.flash:
         draw_flash(weights, options.shape)
-        point_gate(weights.tensors, options.shape, options.seed)
     return weights.tensors
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 from common.model_config import ModelConfig
 from common.result import Goal, Result
@@ -132,7 +133,7 @@ class EvaluationReport:
             _goal("exact answers, ViR off, all pictures", self._all.accuracy(Mode.OFF), 0.95),
             _goal("exact answers of the worst kind, ViR off", worst, 0.85),
             _goal("accuracy with the shipped rule ÷ accuracy with ViR off", kept, 0.99, few),
-            Goal("visual tokens after ÷ before, shipped rule", left, 0.5, "lower"),
+            _goal("visual tokens after ÷ before, shipped rule", left, 0.5, better="lower"),
             _goal("accuracy on detail kinds, ViR off minus all compressed", gain, 0.1),
             _goal(
                 "demo pictures answered rightly, of 8", self._demo_right, 7,
@@ -159,5 +160,11 @@ def _is_of(kind: Kind, verdict: Verdict) -> bool:
     return verdict.kind is kind
 
 
-def _goal(name: str, value: float | None, target: float, reason: str = "too few samples") -> Goal:
-    return Goal(name, value, target, "higher", reason if value is None else None)
+def _goal(
+    name: str,
+    value: float | None,
+    target: float,
+    reason: str = "too few samples",
+    better: Literal["higher", "lower"] = "higher",
+) -> Goal:
+    return Goal(name, value, target, better, reason if value is None else None)

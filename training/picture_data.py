@@ -18,8 +18,10 @@ from common.model_config import ModelConfig, load_model_config
 from training.batches import Batch, Batcher, PictureQuestions
 from training.dense_labels import NOTHING, NUM_CLASSES, PATCHES, label_patches
 from training.drawing import draw_picture
+from training.label_heads import Labels
 from training.questions import Turn, ask, ask_pair, ask_text, ask_twice
 from training.scenes import Scene, draw_scene, draw_wall
+from training.token_labels import label_tokens
 from training.tokenizer import train_tokenizer
 from training.vocabulary import DETAIL_KINDS, Kind
 from vision_service.images import TiledImage
@@ -28,8 +30,6 @@ from vision_service.preprocess import Preprocessor
 WALL_SHARE = 0.7
 TEXT_SHARE, PAIR_SHARE = 0.04, 0.1
 PLAIN_KINDS = (Kind.SHAPE, Kind.COUNT, Kind.LEFT)
-
-PatchLabels = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class EyesBatch:
     """
 
     pixels: torch.Tensor
-    labels: PatchLabels
+    labels: Labels
 
     def to(self, device: torch.device) -> "EyesBatch":
         """Put the tensors on a device."""
@@ -51,17 +51,17 @@ class EyesBatch:
 
 @dataclass(frozen=True, slots=True)
 class QuestionBatch:
-    """Packed questions, the same packed for other tile lengths, and the labels of all patches.
+    """Packed questions and the labels of all visual tokens.
 
     Attributes:
         batch: At full resolution.
         asked: What is in it, to be packed again at other resolutions.
-        labels: By label name [T, P], `NOTHING` for none and for thumbnails.
+        labels: By label name [T, 16], `NOTHING` for none and for thumbnails.
     """
 
     batch: Batch
     asked: tuple[PictureQuestions, ...]
-    labels: PatchLabels
+    labels: Labels
 
     def to(self, device: torch.device) -> "QuestionBatch":
         """Put the tensors on a device."""
@@ -99,7 +99,7 @@ class EyesMaker:
     def __call__(self, source: random.Random, step: int) -> EyesBatch:  # noqa: ARG002
         """Draw scenes until there are enough tiles."""
         pixels: list[torch.Tensor] = []
-        labels: list[PatchLabels] = []
+        labels: list[Labels] = []
         num_tiles = 0
         while num_tiles < self._num_tiles:
             scene = draw_wall(source) if source.random() < WALL_SHARE else draw_scene(source)
@@ -135,18 +135,42 @@ class QuestionMaker:
         num_pictures = self._num_pictures // ((1 if single else 2) * (2 if easy else 1))
         asked: list[PictureQuestions] = []
         pixels: list[torch.Tensor] = []
-        labels: list[PatchLabels] = []
+        labels: list[Labels] = []
         for _ in range(max(1, num_pictures)):
             scenes, branches = ask_several(source, single)
             cut = tuple(self._cutter.cut(scene) for scene in scenes)
             asked.append(PictureQuestions(cut, branches))
             for scene, tiled in zip(scenes, cut, strict=True):
                 pixels.append(tiled.pixels)
-                labels.append(patch_labels(scene, len(tiled.pixels)))
+                labels.append(token_labels(scene, len(tiled.pixels)))
         tile_tokens = [
             [self._full_tokens] * sum(len(cut.pixels) for cut in each.pictures) for each in asked
         ]
         batch = self._batcher.batch(asked, tile_tokens, torch.cat(pixels))
+        return QuestionBatch(batch, tuple(asked), _joined(labels))
+
+
+class ReadingMaker:
+    """Batches of single tiles with labels and without questions, most of them walls."""
+
+    def __init__(self, directory: Path, num_tiles: int) -> None:
+        config = load_model_config(directory)
+        self._cutter = PictureCutter(config)
+        self._full_tokens = config.full_tokens_per_tile
+        self._batcher = Batcher(train_tokenizer())
+        self._num_tiles = num_tiles
+
+    def __call__(self, source: random.Random, step: int) -> QuestionBatch:  # noqa: ARG002
+        """Draw tiles to read."""
+        asked: list[PictureQuestions] = []
+        labels: list[Labels] = []
+        for _ in range(self._num_tiles):
+            is_wall = source.random() < WALL_SHARE
+            scene = draw_wall(source) if is_wall else draw_scene(source, 1)
+            asked.append(PictureQuestions((self._cutter.cut(scene),), ()))
+            labels.append(token_labels(scene, 1))
+        pixels = torch.cat([each.pictures[0].pixels for each in asked])
+        batch = self._batcher.batch(asked, [[self._full_tokens]] * len(asked), pixels)
         return QuestionBatch(batch, tuple(asked), _joined(labels))
 
 
@@ -207,8 +231,17 @@ def ask_pairs(
             return (first, second), found
 
 
-def patch_labels(scene: Scene, num_tiles: int) -> PatchLabels:
-    """Labels of all tiles of a picture; a thumbnail has none."""
+def token_labels(scene: Scene, num_tiles: int) -> Labels:
+    """Labels of the visual tokens of all tiles of a picture; a thumbnail has none."""
+    labels = {}
+    for name, grid in label_tokens(scene).items():
+        labels[name] = torch.full((num_tiles, grid.shape[1]), NOTHING)
+        labels[name][: len(grid)] = torch.from_numpy(grid)
+    return labels
+
+
+def patch_labels(scene: Scene, num_tiles: int) -> Labels:
+    """Labels of the patches of all tiles of a picture; a thumbnail has none."""
     grid = label_patches(scene).by_name
     labels = {}
     for name in NUM_CLASSES:
@@ -217,9 +250,9 @@ def patch_labels(scene: Scene, num_tiles: int) -> PatchLabels:
     return labels
 
 
-def _joined(labels: list[PatchLabels]) -> PatchLabels:
-    return {name: torch.cat([each[name] for each in labels]) for name in NUM_CLASSES}
+def _joined(labels: list[Labels]) -> Labels:
+    return {name: torch.cat([each[name] for each in labels]) for name in labels[0]}
 
 
-def _to(labels: PatchLabels, device: torch.device) -> PatchLabels:
+def _to(labels: Labels, device: torch.device) -> Labels:
     return {name: each.to(device) for name, each in labels.items()}

@@ -1,71 +1,116 @@
-"""Stage 0: eyes first, then question answering, both before any compression.
+"""Stage 0: eyes first, then reading, then question answering, all before any compression.
 
     python -m training.pretrain eyes      OUT
-    python -m training.pretrain questions OUT --start EYES
+    python -m training.pretrain reading   OUT --start EYES
+    python -m training.pretrain questions OUT --start READING
 
-Eyes: the vision transformer learns to name what is in each patch. Questions: everything learns to
-answer, while the patch labels stay on as a lesser goal.
+Eyes: the vision transformer learns to name what is in each patch, and stays as it is from then on.
+Reading: the language model learns to name what each visual token shows, across several patches;
+without it, questions about print teach nothing for a long time. Questions: the projector and the
+language model learn to answer, while the labels of the tokens stay on as a lesser goal.
 """
 
 import argparse
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional
 
 from training.accuracy import exact_by_kind
 from training.build_checkpoint import THRESHOLDS
-from training.checkpoint_files import WEIGHTS_FILE
-from training.forward import answer_logits
+from training.dense_labels import NUM_CLASSES
+from training.forward import forward_pass
+from training.label_heads import LabelHeads
 from training.optimizer import TwoOptimizers
-from training.patch_heads import PatchHeads
-from training.picture_data import EyesBatch, EyesMaker, QuestionBatch, QuestionMaker
+from training.picture_data import (
+    EyesBatch,
+    EyesMaker,
+    QuestionBatch,
+    QuestionMaker,
+    ReadingMaker,
+)
 from training.run import Recipe, StepLoss, TrainingRun, write_losses
 from training.run_state import RunState
 from training.stage import LOSSES_FILE, STATE_FILE, StageFolders, add_common_arguments, set_up
+from training.token_labels import TOKEN_CLASSES
 from training.trainable_model import TrainableModel, write_untrained
 
 EYES = Recipe(seed=1, muon_rate=5e-3, adam_rate=2e-3, num_steps=3600, batch_size=32)
-QUESTIONS = Recipe(seed=2, muon_rate=4e-3, adam_rate=2e-3, num_steps=5000, batch_size=32)
-PATCH_LOSS_SHARE = 0.3
+READING = Recipe(seed=3, muon_rate=4e-3, adam_rate=2e-3, num_steps=1000, batch_size=32)
+QUESTIONS = Recipe(seed=2, muon_rate=4e-3, adam_rate=2e-3, num_steps=4000, batch_size=32)
+READING_SHARE = 0.1
 EASY_SHARE = 0.2
 
 
-def train_eyes(
-    folders: StageFolders,
-    device: torch.device,
-    recipe: Recipe = EYES,
-    last_step: int | None = None,
-) -> list[float]:
-    """Teach the vision transformer what is in each patch.
+@dataclass(frozen=True, slots=True)
+class Pupil:
+    """What a stage trains and where.
 
-    Args:
-        folders: An untrained checkpoint is written to `start` unless there is one.
-        device: Where to compute.
-        recipe: Of the stage.
-        last_step: Stop before this one and keep the state; None for the recipe's end.
-
-    Returns:
-        The losses of all steps.
+    Attributes:
+        model: The model.
+        heads: Classifiers beside it.
     """
-    if not (folders.start / WEIGHTS_FILE).is_file():
+
+    model: TrainableModel
+    heads: LabelHeads
+
+    def optimizers(self, recipe: Recipe) -> TwoOptimizers:
+        """Optimizers of all that is not frozen."""
+        parameters = [*self.model.named_parameters(), *self.heads.named_parameters()]
+        return TwoOptimizers(parameters, recipe.muon_rate, recipe.adam_rate)
+
+    def state(self, folders: StageFolders) -> RunState:
+        """Where the state of its run is kept."""
+        kept = {"model": self.model, "heads": self.heads}
+        return RunState(folders.out / STATE_FILE, kept)
+
+    def finish(self, folders: StageFolders, losses: list[float]) -> None:
+        """Leave what the next stage starts from."""
+        self.model.save(folders.out, "float32", THRESHOLDS)
+        self.heads.save(folders.out)
+        write_losses(losses, folders.out / LOSSES_FILE)
+        self.state(folders).remove()
+
+
+def train_eyes(folders: StageFolders, device: torch.device, recipe: Recipe = EYES) -> list[float]:
+    """Teach the vision transformer what is in each patch. Returns the losses of all steps."""
+    if not (folders.start / "config.json").is_file():
         write_untrained(folders.start, EYES.seed)
     model = TrainableModel(folders.start, device)
-    heads = PatchHeads(model.config, EYES.seed).to(device)
+    width = model.config.vision.hidden_size
+    pupil = Pupil(model, LabelHeads(width, NUM_CLASSES, EYES.seed).to(device))
     model.requires_grad_(False)
     model.vision.vision_model.requires_grad_(True)
 
     def step_loss(made: EyesBatch) -> StepLoss:
         batch = made.to(device)
         features = model.vision.encode(batch.pixels)
-        loss = heads.loss(features, batch.labels)
-        return StepLoss(loss, loss, lambda: heads.accuracy(features, batch.labels))
+        loss = pupil.heads.loss(features, batch.labels)
+        return StepLoss(loss, loss, lambda: pupil.heads.accuracy(features, batch.labels))
 
     maker = EyesMaker(folders.start, recipe.batch_size)
-    run = TrainingRun[EyesBatch](maker, recipe, *_kept(folders, model, heads, recipe))
-    losses = run.train(step_loss, last_step)
-    if len(losses) == recipe.num_steps:
-        _finish(folders, model, heads, losses)
+    run = TrainingRun[EyesBatch](maker, recipe, pupil.optimizers(recipe), pupil.state(folders))
+    losses = run.train(step_loss)
+    pupil.finish(folders, losses)
+    return losses
+
+
+def train_reading(
+    folders: StageFolders, device: torch.device, recipe: Recipe = READING
+) -> list[float]:
+    """Teach the language model what each visual token shows. Returns the losses of all steps."""
+    pupil = _reader(folders, device)
+
+    def step_loss(made: QuestionBatch) -> StepLoss:
+        batch = made.to(device)
+        read = Read.of(pupil.model, batch)
+        loss = pupil.heads.loss(read.states, batch.labels)
+        return StepLoss(loss, loss, lambda: pupil.heads.accuracy(read.states, batch.labels))
+
+    maker = ReadingMaker(folders.start, recipe.batch_size)
+    run = TrainingRun[QuestionBatch](maker, recipe, pupil.optimizers(recipe), pupil.state(folders))
+    losses = run.train(step_loss)
+    pupil.finish(folders, losses)
     return losses
 
 
@@ -73,57 +118,72 @@ def train_questions(
     folders: StageFolders, device: torch.device, recipe: Recipe = QUESTIONS
 ) -> list[float]:
     """Teach the whole model to answer. Returns the losses of all steps."""
-    model = TrainableModel(folders.start, device)
-    heads = PatchHeads(model.config, EYES.seed).to(device)
-    heads.load(folders.start)
+    pupil = _reader(folders, device)
+    pupil.heads.load(folders.start)
 
     def step_loss(made: QuestionBatch) -> StepLoss:
         batch = made.to(device)
-        features = model.vision.encode(batch.batch.pixels)
-        logits = answer_logits(model, batch.batch, features, [False] * len(features))
-        loss = functional.cross_entropy(logits, batch.batch.answers)
-        patch_loss = heads.loss(features, batch.labels)
-        named = logits.detach().argmax(-1)
+        read = Read.of(pupil.model, batch)
+        loss = functional.cross_entropy(read.answer_logits, batch.batch.answers)
+        reading_loss = pupil.heads.loss(read.states, batch.labels)
+        named = read.answer_logits.detach().argmax(-1)
         return StepLoss(
-            objective=loss + PATCH_LOSS_SHARE * patch_loss,
+            objective=loss + READING_SHARE * reading_loss,
             shown=loss,
             details=lambda: exact_by_kind(batch.batch, batch.asked, named),
         )
 
     maker = QuestionMaker(folders.start, recipe.batch_size, round(EASY_SHARE * recipe.num_steps))
-    run = TrainingRun[QuestionBatch](maker, recipe, *_kept(folders, model, heads, recipe))
+    run = TrainingRun[QuestionBatch](maker, recipe, pupil.optimizers(recipe), pupil.state(folders))
     losses = run.train(step_loss)
-    _finish(folders, model, heads, losses)
+    pupil.finish(folders, losses)
     return losses
 
 
-def _kept(
-    folders: StageFolders, model: TrainableModel, heads: PatchHeads, recipe: Recipe
-) -> tuple[TwoOptimizers, RunState]:
-    parameters = [*model.named_parameters(), *heads.named_parameters()]
-    optimizers = TwoOptimizers(parameters, recipe.muon_rate, recipe.adam_rate)
-    return optimizers, RunState(folders.out / STATE_FILE, {"model": model, "heads": heads})
+def _reader(folders: StageFolders, device: torch.device) -> Pupil:
+    """Everything but the eyes learns."""
+    model = TrainableModel(folders.start, device)
+    model.vision.vision_model.requires_grad_(False)
+    heads = LabelHeads(model.config.text_hidden_size, TOKEN_CLASSES, READING.seed)
+    return Pupil(model, heads.to(device))
 
 
-def _finish(
-    folders: StageFolders, model: TrainableModel, heads: PatchHeads, losses: list[float]
-) -> None:
-    model.save(folders.out, "float32", THRESHOLDS)
-    heads.save(folders.out)
-    write_losses(losses, folders.out / LOSSES_FILE)
-    (folders.out / STATE_FILE).unlink(missing_ok=True)
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the language model makes of a batch at full resolution.
+
+    Attributes:
+        answer_logits: [n, vocabulary].
+        states: [T, 16, h], of every visual token, normalised.
+    """
+
+    answer_logits: torch.Tensor
+    states: torch.Tensor
+
+    @classmethod
+    def of(cls, model: TrainableModel, batch: QuestionBatch) -> "Read":
+        """Look at a batch."""
+        features = model.vision.encode(batch.batch.pixels)
+        passed = forward_pass(model, batch.batch, features, [False] * len(features))
+        states = passed.visual_states.view(len(features), -1, passed.visual_states.shape[-1])
+        return cls(passed.answer_logits, functional.layer_norm(states, states.shape[-1:]))
+
+
+STAGES = {
+    "eyes": (train_eyes, EYES),
+    "reading": (train_reading, READING),
+    "questions": (train_questions, QUESTIONS),
+}
 
 
 def main() -> None:
-    """Run one of the two stages."""
+    """Run one of the stages."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("stage", choices=("eyes", "questions"))
+    parser.add_argument("stage", choices=STAGES)
     add_common_arguments(parser)
     arguments = parser.parse_args()
     device = set_up(arguments)
-    train, recipe = (
-        (train_eyes, EYES) if arguments.stage == "eyes" else (train_questions, QUESTIONS)
-    )
+    train, recipe = STAGES[arguments.stage]
     steps = arguments.steps or recipe.num_steps
     folders = StageFolders(arguments.start or arguments.out / "untrained", arguments.out)
     train(folders, device, replace(recipe, num_steps=steps))

@@ -60,7 +60,8 @@ def choose_thresholds(model: ServedModel, num_samples: int = NUM_SAMPLES) -> Can
     encoded = encode_samples(model, num_samples)
     pairs = [ResolutionThresholds(*pair) for pair in product(RELATIVE, ABSOLUTE)]
     left = {pair: tokens_left(model, encoded, pair) for pair in pairs}
-    few = [pair for pair in pairs if left[pair] <= MOST_TOKENS_LEFT] or [min(left, key=left.get)]  # type: ignore[arg-type]
+    most = max(MOST_TOKENS_LEFT, min(left.values()))
+    few = [pair for pair in pairs if left[pair] <= most]
     right = _right_answers(model, encoded, few)
     judged = [Candidate(pair, left[pair], right[pair] / len(encoded)) for pair in few]
     return max(judged, key=lambda candidate: (candidate.accuracy, candidate.tokens_left))

@@ -14,7 +14,7 @@ import torch
 from common.result import machine
 from training.build_checkpoint import THRESHOLDS
 from training.consistency import PARTS, ConsistencyPart, train_consistency
-from training.pretrain import EYES, QUESTIONS, train_eyes, train_questions
+from training.pretrain import EYES, QUESTIONS, READING, train_eyes, train_questions, train_reading
 from training.resolution_routing import NUM_PICTURES, NUM_STEPS, train_resolution_routing
 from training.run import Recipe
 from training.served_model import ServedModel
@@ -33,14 +33,16 @@ class TrainingPlan:
 
     Attributes:
         eyes: Recipe of the first stage.
-        questions: Recipe of the second.
-        consistency: The parts of the third.
+        reading: Recipe of the second.
+        questions: Recipe of the third.
+        consistency: The parts of the fourth.
         labelled_pictures: Pictures, or pairs of them, whose tiles the gate learns from.
         gate_steps: Steps in which it learns.
         validation_samples: Samples that the thresholds are chosen on.
     """
 
     eyes: Recipe = EYES
+    reading: Recipe = READING
     questions: Recipe = QUESTIONS
     consistency: tuple[ConsistencyPart, ...] = PARTS
     labelled_pictures: int = NUM_PICTURES
@@ -62,9 +64,12 @@ class Training:
     def run(self) -> Path:
         """Run what is left to run. Returns the finished checkpoint."""
         eyes = StageFolders(self._out / "untrained", self._out / "eyes")
-        questions = StageFolders(eyes.out, self._out / "questions")
+        reading = StageFolders(eyes.out, self._out / "reading")
+        questions = StageFolders(reading.out, self._out / "questions")
         if not eyes.is_complete:
             train_eyes(eyes, self._device, self._plan.eyes)
+        if not reading.is_complete:
+            train_reading(reading, self._device, self._plan.reading)
         if not questions.is_complete:
             train_questions(questions, self._device, self._plan.questions)
         consistency = StageFolders(questions.out, self._out / "consistency")
@@ -87,6 +92,7 @@ class Training:
     def _write_losses(self, file: Path) -> None:
         stages = {
             "eyes": "eyes",
+            "reading": "reading",
             "questions": "questions",
             **{part.name: f"consistency/{part.name}" for part in self._plan.consistency},
             "routing": "routing",

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from common.model_config import CheckpointLayout, load_model_config
 from common.resolution_rule import ResolutionThresholds
 from language_service.weights import load_language_model
-from training.build_checkpoint import DTYPES, THRESHOLDS, CheckpointOptions, random_tensors
+from training.build_checkpoint import DTYPES, THRESHOLDS, CheckpointOptions, draw_tensors
 from training.checkpoint_files import write_documents, write_weights
 from training.checkpoint_shape import TINY
 from training.model_documents import ModelFacts
@@ -93,7 +93,7 @@ def write_untrained(directory: Path, seed: int) -> None:
     learn faster than the configuration's 0.1; they are only where training starts.
     """
     token_ids = write_surroundings(directory, "float32", THRESHOLDS)
-    shapes = random_tensors(CheckpointOptions(TINY, dtype="float32"), token_ids)
+    shapes = draw_tensors(CheckpointOptions(TINY, dtype="float32"), token_ids)
     source = torch.Generator().manual_seed(seed)
     tensors = {name: _initial(name, like, source) for name, like in sorted(shapes.items())}
     write_weights(directory, tensors, CheckpointLayout.ORIGINAL, 1)

@@ -1,4 +1,7 @@
-"""Classifiers of single patches, by which the eyes learn; thrown away when training is done."""
+"""Classifiers of patches and visual tokens, by which a model learns what it sees.
+
+They are thrown away when training is done.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,30 +11,36 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from common.model_config import ModelConfig
-from training.dense_labels import NOTHING, NUM_CLASSES
+from training.dense_labels import NOTHING
 
-HEADS_FILE = "patch_heads.safetensors"
+HEADS_FILE = "label_heads.safetensors"
+
+Labels = dict[str, torch.Tensor]
 
 
-class PatchHeads(nn.Module):
-    """One linear classifier per patch label."""
+class LabelHeads(nn.Module):
+    """One linear classifier per label."""
 
-    def __init__(self, config: ModelConfig, seed: int) -> None:
+    def __init__(self, width: int, num_classes: Mapping[str, int], seed: int) -> None:
+        """Draw the weights from a seed of their own.
+
+        Args:
+            width: Of the features.
+            num_classes: By label name.
+            seed: Of the weights.
+        """
         super().__init__()
-        width = config.vision.hidden_size
-        # Drawn from a seed of their own, whatever else has drawn numbers before.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            heads = {name: nn.Linear(width, n) for name, n in NUM_CLASSES.items()}
+            heads = {name: nn.Linear(width, n) for name, n in num_classes.items()}
         self.heads = nn.ModuleDict(heads)
 
-    def loss(self, features: torch.Tensor, labels: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Mean cross-entropy of each label over the patches that have it, added up.
+    def loss(self, features: torch.Tensor, labels: Labels) -> torch.Tensor:
+        """Mean cross-entropy of each label over the places that have it, added up.
 
         Args:
             features: [T, P, d].
-            labels: By name [T, P].
+            labels: By name [T, P], `NOTHING` for none.
         """
         total = features.new_zeros(())
         for name, head in self.heads.items():
@@ -41,10 +50,8 @@ class PatchHeads(nn.Module):
                 total = total + functional.cross_entropy(logits, labels[name][labelled])
         return total
 
-    def accuracy(
-        self, features: torch.Tensor, labels: Mapping[str, torch.Tensor]
-    ) -> Mapping[str, float]:
-        """Share of labelled patches named rightly, by label."""
+    def accuracy(self, features: torch.Tensor, labels: Labels) -> Mapping[str, float]:
+        """Share of labelled places named rightly, by label."""
         shares = {}
         for name, head in self.heads.items():
             labelled = labels[name] != NOTHING
