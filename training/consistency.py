@@ -122,7 +122,7 @@ class ConsistencyMaker:
         config = load_model_config(directory)
         self._full = config.full_tokens_per_tile
         self._compressed = config.compressed_tokens_per_tile
-        self._questions = QuestionMaker(directory, num_pictures, easy_steps=0)
+        self._questions = QuestionMaker(directory, num_pictures)
         self._batcher = Batcher(train_tokenizer())
         self._draw_rates = draw_rates
 

@@ -30,6 +30,13 @@ from vision_service.preprocess import Preprocessor
 WALL_SHARE = 0.7
 TEXT_SHARE, PAIR_SHARE = 0.04, 0.1
 PLAIN_KINDS = (Kind.SHAPE, Kind.COUNT, Kind.LEFT)
+# What is asked of every picture late in training: what one tile alone cannot tell comes first.
+LATE_KINDS = (
+    *(Kind.LEFT, Kind.LEFT, Kind.DESCRIBE, Kind.COUNT, Kind.SHAPE),
+    *(Kind.DOTS, Kind.DOTS, Kind.NUMBER, Kind.NUMBER, Kind.WORD, Kind.ICON),
+)
+EASY_SINGLE_SHARE, SINGLE_SHARE, LATE_SINGLE_SHARE = 0.7, 0.3, 0.15
+LATE_PAIR_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +118,22 @@ class EyesMaker:
 
 
 class QuestionMaker:
-    """Batches of pictures with several questions each, easy ones first."""
+    """Batches of pictures with several questions each, easy ones first, then the hard ones."""
 
-    def __init__(self, directory: Path, num_pictures: int, easy_steps: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        num_pictures: int,
+        easy_steps: int = 0,
+        late_step: int | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             directory: Any checkpoint of the shape, for its configuration.
             num_pictures: Single-tile pictures of a batch; of larger ones half as many.
             easy_steps: Steps in which batches are half as large and most are of single tiles.
+            late_step: The first step of the hardest questions, about the largest pictures.
         """
         config = load_model_config(directory)
         self._cutter = PictureCutter(config)
@@ -127,17 +141,21 @@ class QuestionMaker:
         self._batcher = Batcher(train_tokenizer())
         self._num_pictures = num_pictures
         self._easy_steps = easy_steps
+        self._late_step = late_step
 
     def __call__(self, source: random.Random, step: int) -> QuestionBatch:
         """Draw pictures and ask about them."""
         easy = step < self._easy_steps
-        single = source.random() < (0.7 if easy else 0.3)
+        late = self._late_step is not None and step >= self._late_step
+        single_share = LATE_SINGLE_SHARE if late else SINGLE_SHARE
+        single = source.random() < (EASY_SINGLE_SHARE if easy else single_share)
         num_pictures = self._num_pictures // ((1 if single else 2) * (2 if easy else 1))
         asked: list[PictureQuestions] = []
         pixels: list[torch.Tensor] = []
         labels: list[Labels] = []
         for _ in range(max(1, num_pictures)):
-            scenes, branches = ask_several(source, single)
+            ask_about = ask_much if late else ask_several
+            scenes, branches = ask_about(source, single)
             cut = tuple(self._cutter.cut(scene) for scene in scenes)
             asked.append(PictureQuestions(cut, branches))
             for scene, tiled in zip(scenes, cut, strict=True):
@@ -216,6 +234,21 @@ def ask_several(
         kinds.append(Kind.DESCRIBE)
     branches = [(turn,) for kind in kinds if (turn := ask(kind, scene, source)) is not None]
     twice = ask_twice(scene, source) if source.random() < 0.4 else None
+    return (scene,), (*branches, *([twice] if twice is not None else []))
+
+
+def ask_much(
+    source: random.Random, single: bool
+) -> tuple[tuple[Scene, ...], tuple[tuple[Turn, ...], ...]]:
+    """Draw as `ask_several` does, with more pairs and more questions about the whole picture."""
+    kind = source.random()
+    if kind < TEXT_SHARE:
+        return (), tuple((ask_text(source),) for _ in range(4))
+    if kind < TEXT_SHARE + LATE_PAIR_SHARE:
+        return ask_pairs(source, single)
+    scene = draw_scene(source, 1 if single else None)
+    branches = [(turn,) for kind in LATE_KINDS if (turn := ask(kind, scene, source)) is not None]
+    twice = ask_twice(scene, source)
     return (scene,), (*branches, *([twice] if twice is not None else []))
 
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from training.accuracy import exact_by_kind
 from training.build_checkpoint import THRESHOLDS
+from training.checkpoint_files import WEIGHTS_FILE
 from training.dense_labels import NUM_CLASSES
 from training.forward import forward_pass
 from training.label_heads import LabelHeads
@@ -39,7 +40,7 @@ EYES = Recipe(seed=1, muon_rate=5e-3, adam_rate=2e-3, num_steps=3600, batch_size
 READING = Recipe(seed=3, muon_rate=4e-3, adam_rate=2e-3, num_steps=1000, batch_size=32)
 QUESTIONS = Recipe(seed=2, muon_rate=4e-3, adam_rate=2e-3, num_steps=4000, batch_size=32)
 READING_SHARE = 0.1
-EASY_SHARE = 0.2
+EASY_SHARE, LATE_FROM = 0.2, 0.5625
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,24 @@ class Pupil:
         self.state(folders).remove()
 
 
-def train_eyes(folders: StageFolders, device: torch.device, recipe: Recipe = EYES) -> list[float]:
-    """Teach the vision transformer what is in each patch. Returns the losses of all steps."""
-    if not (folders.start / "config.json").is_file():
+def train_eyes(
+    folders: StageFolders,
+    device: torch.device,
+    recipe: Recipe = EYES,
+    last_step: int | None = None,
+) -> list[float]:
+    """Teach the vision transformer what is in each patch.
+
+    Args:
+        folders: An untrained checkpoint is written to `start` unless there is one.
+        device: Where to compute.
+        recipe: Of the stage.
+        last_step: Stop before this one and keep the state; None for the recipe's end.
+
+    Returns:
+        The losses of all steps.
+    """
+    if not (folders.start / WEIGHTS_FILE).is_file():
         write_untrained(folders.start, EYES.seed)
     model = TrainableModel(folders.start, device)
     width = model.config.vision.hidden_size
@@ -90,8 +106,9 @@ def train_eyes(folders: StageFolders, device: torch.device, recipe: Recipe = EYE
 
     maker = EyesMaker(folders.start, recipe.batch_size)
     run = TrainingRun[EyesBatch](maker, recipe, pupil.optimizers(recipe), pupil.state(folders))
-    losses = run.train(step_loss)
-    pupil.finish(folders, losses)
+    losses = run.train(step_loss, last_step)
+    if len(losses) == recipe.num_steps:
+        pupil.finish(folders, losses)
     return losses
 
 
@@ -133,7 +150,12 @@ def train_questions(
             details=lambda: exact_by_kind(batch.batch, batch.asked, named),
         )
 
-    maker = QuestionMaker(folders.start, recipe.batch_size, round(EASY_SHARE * recipe.num_steps))
+    maker = QuestionMaker(
+        folders.start,
+        recipe.batch_size,
+        easy_steps=round(EASY_SHARE * recipe.num_steps),
+        late_step=round(LATE_FROM * recipe.num_steps),
+    )
     run = TrainingRun[QuestionBatch](maker, recipe, pupil.optimizers(recipe), pupil.state(folders))
     losses = run.train(step_loss)
     pupil.finish(folders, losses)
