@@ -3,7 +3,6 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 PIP_ARGS ?=
-MODEL := models/internvl3_5-tiny-flash
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,15 +28,12 @@ $(INSTALLED): constraints.txt pyproject.toml
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	touch $@
 
-$(MODEL): $(INSTALLED)
-	$(BIN)/python -m training.build_checkpoint $@
-
 .PHONY: demo
-demo: $(INSTALLED) $(MODEL) ## Start a local cluster, ask it about pictures, stop it
+demo: $(INSTALLED) ## Start a local cluster, ask it about pictures, stop it
 	$(BIN)/dvd demo
 
 .PHONY: serve
-serve: $(INSTALLED) $(MODEL) ## Start a local cluster and keep it; ask it with .venv/bin/dvd ask
+serve: $(INSTALLED) ## Start a local cluster and keep it; ask it with .venv/bin/dvd ask
 	$(BIN)/dvd serve
 
 .PHONY: test
@@ -47,6 +43,10 @@ test: $(INSTALLED) ## Run the tests, but for the slow ones
 .PHONY: test-all
 test-all: $(INSTALLED) ## Run all tests
 	$(BIN)/pytest
+
+.PHONY: train
+train: $(INSTALLED) ## Train the small model from nothing, into build/training; goes on where it stopped
+	$(BIN)/python -m training.train build/training --threads 2
 
 .PHONY: check
 check: $(INSTALLED) ## Lint, types, import contracts, protos

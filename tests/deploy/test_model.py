@@ -22,5 +22,5 @@ def test_a_default_model_that_is_not_built_says_how_to_build_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match=f"Build it with: make {DEFAULT_MODEL}"):
+    with pytest.raises(ConfigError, match=f"{DEFAULT_MODEL} is not there: run in a clone"):
         find_model(DeployConfig())

@@ -15,21 +15,22 @@ from language_service.prompt import ImageSegment
 from language_service.tokenizer import ChatTokenizer
 from tests import pictures as drawn
 from tests.reference.flash_model import load_flash_model
-from training.batches import NO_LABEL, Batch, Batcher, PictureQuestions
-from training.forward import answer_logits, answer_tokens
+from training.batches import Batch, Batcher, PictureQuestions
+from training.forward import answer_logits
 from training.questions import Turn
 from training.tokenizer import train_tokenizer
 from training.trainable_model import TrainableModel
+from training.vocabulary import Kind
 from vision_service.images import TiledImage
 from vision_service.preprocess import Preprocessor
 
 FULL, FEW = 16, 4
 CPU = torch.device("cpu")
-WORD = Turn("What does the red sign say?", "BANK")
-SHAPE = Turn("What colour is the big star?", "blue")
-MORE = Turn("And the big cross?", "green")
-PAIR = Turn("In which of the two pictures is the big star?", "the second")
-TEXT = Turn("What follows eight?", "nine")
+WORD = Turn(Kind.WORD, "What does the red sign say?", "BANK")
+SHAPE = Turn(Kind.SHAPE, "What colour is the big star?", "blue")
+MORE = Turn(Kind.FOLLOW_UP, "And the big cross?", "green")
+PAIR = Turn(Kind.PAIR, "In which of the two pictures is the big star?", "the second")
+TEXT = Turn(Kind.TEXT, "What follows eight?", "nine")
 BRANCHES = ((WORD,), (SHAPE, MORE), (SHAPE,))
 
 
@@ -46,6 +47,8 @@ ONE = Case(((1, 1),), BRANCHES, (False,))
 LARGE = Case(((2, 1),), BRANCHES, (True, False, True))
 TWO = Case(((1, 1), (1, 2)), ((PAIR,), (PAIR, MORE)), (False, False, True, True))
 NONE = Case((), ((TEXT,), (TEXT, TEXT)), ())
+SMALL = Case(((1, 1),), ((SHAPE,),), (True,))
+SHORT = Case((), ((TEXT,),), ())
 CASES = {"one": ONE, "large": LARGE, "two": TWO, "none": NONE}
 
 
@@ -86,10 +89,14 @@ def packed_logits(model: TrainableModel, batch: Batch, *cases: Case) -> torch.Te
     return answer_logits(model, batch, features, compressed)
 
 
-def branch(batch: Batch, row: int, number: int) -> torch.Tensor:
-    """Where prefix and one branch are in a row."""
-    inside = batch.branches[row]
-    return (inside == 0) | (inside == number)
+def branch(batch: Batch, sequence: int, number: int) -> torch.Tensor:
+    """Where prefix and one branch of a sequence are: [R, L]."""
+    inside = (batch.branches == 0) | (batch.branches == number)
+    return inside & (batch.sequences == sequence)
+
+
+def is_visual(batch: Batch) -> torch.Tensor:
+    return batch.token_ids == batcher().context_id
 
 
 def messages(case: Case, turns: tuple[Turn, ...]) -> list[PromptMessage]:
@@ -125,35 +132,35 @@ def test_a_branch_has_the_ids_that_are_served(
     model: TrainableModel, chat: ChatTokenizer, case: Case
 ) -> None:
     batch = pack(model, case)
-    ids = batch.token_ids.masked_fill(batch.is_visual, -1)
+    ids = batch.token_ids.masked_fill(is_visual(batch), -1)
     for number, turns in enumerate(case.branches, start=1):
-        own = ids[0, branch(batch, 0, number)].tolist()
+        own = ids[branch(batch, 0, number)].tolist()
         asked = served_ids(chat, case, turns)
         assert own[: len(asked)] == asked
         assert chat.decode(own[len(asked) : -1]) == turns[-1].answer
         assert own[-1] in chat.eos_token_ids
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-def test_labels_are_the_answers_and_their_ends(
-    model: TrainableModel, chat: ChatTokenizer, case: Case
+def test_answers_are_the_tokens_after_their_places(
+    model: TrainableModel, chat: ChatTokenizer
 ) -> None:
-    batch = pack(model, case)
-    assert (batch.labels[batch.branches <= 0] == NO_LABEL).all()
-    for number, turns in enumerate(case.branches, start=1):
-        at = torch.nonzero(batch.branches[0] == number)[:, 0]
-        labels, ids = batch.labels[0, at], batch.token_ids[0, at]
-        wanted = [index for index, label in enumerate(labels.tolist()) if label != NO_LABEL]
-        assert [int(labels[i]) for i in wanted] == [int(ids[i + 1]) for i in wanted]
-        written = [chat.decode([int(labels[i])]) for i in wanted]
+    cases = tuple(CASES.values())
+    batch = pack(model, *cases)
+    assert torch.equal(batch.token_ids.flatten()[batch.answer_places + 1], batch.answers)
+    told = [turns for case in cases for turns in case.branches]
+    for number, turns in enumerate(told):
+        own = batch.answers[batch.answer_branches == number].tolist()
+        written = [chat.decode([token]) for token in own]
         assert "".join(text or "|" for text in written) == "".join(f"{t.answer}|" for t in turns)
+    assert batch.answer_branches.tolist() == sorted(batch.answer_branches.tolist())
+    assert int(batch.answer_branches.max()) == len(told) - 1
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_positions_run_on_in_every_branch(model: TrainableModel, case: Case) -> None:
-    batch = pack(model, case)
+    batch = pack(model, NONE, case)
     for number in range(1, len(case.branches) + 1):
-        positions = batch.positions[0, branch(batch, 0, number)].tolist()
+        positions = batch.positions[branch(batch, 1, number)].tolist()
         assert positions == list(range(len(positions)))
 
 
@@ -182,19 +189,21 @@ def test_packed_logits_are_those_of_each_conversation_alone(
     batch = pack(model, *cases)
     found = packed_logits(model, batch, *cases)
     wanted: list[torch.Tensor] = []
-    for row, case in enumerate(cases):
+    is_answer = torch.zeros(batch.token_ids.numel(), dtype=torch.bool)
+    is_answer[batch.answer_places] = True
+    for sequence, case in enumerate(cases):
         for number in range(1, len(case.branches) + 1):
-            own = branch(batch, row, number)
-            logits = alone(flash_model_dir, model, case, batch.token_ids[row, own])
-            wanted.append(logits[batch.labels[row, own] != NO_LABEL])
+            own = branch(batch, sequence, number)
+            logits = alone(flash_model_dir, model, case, batch.token_ids[own])
+            wanted.append(logits[is_answer.view_as(own)[own]])
     expected = torch.cat(wanted)
     assert expected.std() > 0.5
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
-    assert len(answer_tokens(batch)) == len(found)
+    assert len(batch.answers) == len(found)
 
 
 def test_other_branches_do_not_leak(model: TrainableModel) -> None:
-    other = Turn("Count the dots.", "seven")
+    other = Turn(Kind.DOTS, "Count the dots.", "seven")
     first, second = (
         Case(ONE.grids, (each, (SHAPE, MORE)), ONE.compressed) for each in ((WORD,), (other, other))
     )
@@ -205,26 +214,43 @@ def test_other_branches_do_not_leak(model: TrainableModel) -> None:
     assert (kept[0][:2] - kept[1][:2]).abs().max() > 0.1
 
 
-def test_padding_changes_nothing(model: TrainableModel) -> None:
-    batch = pack(model, NONE, LARGE)
-    assert (batch.branches[0] == -1).any()
-    both = packed_logits(model, batch, NONE, LARGE)
-    single = packed_logits(model, pack(model, NONE), NONE)
-    torch.testing.assert_close(both[: len(single)], single, rtol=0, atol=1e-4)
+def test_padding_and_sequences_in_the_same_row_change_nothing(model: TrainableModel) -> None:
+    cases = (SMALL, TWO, SHORT)
+    batch = pack(model, *cases)
+    assert (batch.sequences == -1).any()
+    assert {tuple(set(row) - {-1}) for row in batch.sequences.tolist()} == {(1,), (0, 2)}
+    found = packed_logits(model, batch, *cases)
+    single = [packed_logits(model, pack(model, each), each) for each in cases]
+    torch.testing.assert_close(found, torch.cat(single), rtol=0, atol=1e-4)
 
 
 def test_the_mask_is_what_it_says(model: TrainableModel) -> None:
-    batch = pack(model, ONE, NONE)
+    batch = pack(model, SMALL, TWO, SHORT, NONE)
     mask = batch.attention_mask()
-    for row, branches in enumerate(batch.branches.tolist()):
+    for row, sequences in enumerate(batch.sequences.tolist()):
+        branches = batch.branches[row].tolist()
         for at, own in enumerate(branches):
-            seen = [i for i in range(at + 1) if branches[i] in (0, own)]
+            before = [i for i in range(at + 1) if sequences[i] == sequences[at]]
+            seen = [i for i in before if branches[i] in (0, own)]
             assert torch.nonzero(mask[row, 0, at])[:, 0].tolist() == seen
 
 
-def test_a_batch_counts_tiles_and_visual_tokens(model: TrainableModel) -> None:
-    batch = pack(model, ONE, LARGE, NONE, TWO)
+def test_a_batch_counts_tiles_and_places_visual_tokens(model: TrainableModel) -> None:
+    cases = (ONE, LARGE, NONE, TWO)
+    batch = pack(model, *cases)
     assert batch.tiles == (1, 3, 0, 4)
     assert len(batch.pixels) == 8
-    assert batch.is_visual.sum(dim=1).tolist() == [16, 4 + 16 + 4, 0, 16 + 16 + 4 + 4]
-    assert not (batch.is_visual & (batch.branches != 0)).any()
+    places = batch.visual_places
+    assert sorted(places.tolist()) == torch.nonzero(is_visual(batch).flatten())[:, 0].tolist()
+    of = batch.sequences.flatten()[places].tolist()
+    assert of == [0] * 16 + [1] * (4 + 16 + 4) + [3] * (16 + 16 + 4 + 4)
+    assert (batch.branches.flatten()[places] == 0).all()
+
+
+def test_every_sequence_is_in_one_row(model: TrainableModel) -> None:
+    batch = pack(model, *CASES.values(), *CASES.values())
+    assert len(batch.sequences) < 2 * len(CASES)
+    for sequence in range(2 * len(CASES)):
+        at = torch.nonzero(batch.sequences == sequence)
+        assert len(set(at[:, 0].tolist())) == 1
+        assert at[:, 1].tolist() == list(range(int(at[0, 1]), int(at[0, 1]) + len(at)))

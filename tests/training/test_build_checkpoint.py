@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -94,9 +95,10 @@ def test_weights_are_stored_as_asked(tmp_path: Path, dtype: str, stored: str) ->
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_transformers_loads_every_tensor(tmp_path: Path, shape: CheckpointShape) -> None:
     build(tmp_path, CheckpointOptions(shape, TRANSFORMERS, flash=False))
-    model, report = InternVLForConditionalGeneration.from_pretrained(
+    loaded: Any = InternVLForConditionalGeneration.from_pretrained(
         tmp_path, output_loading_info=True
     )
+    model, report = loaded
     assert not any(report.values())
     assert model.dtype is torch.bfloat16
     assert not torch.equal(model.lm_head.weight, model.get_input_embeddings().weight)

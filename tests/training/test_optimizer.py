@@ -94,7 +94,7 @@ def test_large_gradients_are_clipped_together() -> None:
     steady, wild = nn.Parameter(torch.zeros(4)), nn.Parameter(torch.zeros(4))
     optimizer = TwoOptimizers([("a", steady), ("b", wild)], MUON, ADAM)
     seen: list[float] = []
-    wild.register_post_accumulate_grad_hook(lambda p: seen.append(float(p.grad.norm())))
+    wild.register_post_accumulate_grad_hook(lambda p: seen.append(float(p.grad.norm())))  # type: ignore[no-untyped-call]
     for scale in (1.0, 1e6):
         optimizer.step(steady.sum() + scale * wild.sum(), 1.0)
     assert seen == [2.0, 2e6]
@@ -103,6 +103,42 @@ def test_large_gradients_are_clipped_together() -> None:
     for _ in range(20):
         optimizer.step(wild.sum(), 1.0)
     assert (before - wild).abs().min() > 5 * ADAM
+
+
+def pull(optimizer: TwoOptimizers, parameters: list[nn.Parameter], step: int) -> None:
+    """A step whose gradient differs from the one before; the last parameter has none."""
+    source = torch.Generator().manual_seed(step)
+    slopes = [torch.randn(each.shape, generator=source) for each in parameters[:-1]]
+    pulled = [(each * slope).sum() for each, slope in zip(parameters[:-1], slopes, strict=True)]
+    optimizer.step(torch.stack(pulled).sum(), 1.0)
+
+
+def test_what_is_remembered_can_be_kept_and_taken_up_again() -> None:
+    names = [MATRICES[0], OTHERS[0], MATRICES[1], "bias", "unused"]
+    shapes = [(4, 4), (4, 4), (4, 8), (4,), (4,)]
+    steady = [nn.Parameter(torch.ones(shape)) for shape in shapes]
+    optimizer = TwoOptimizers(zip(names, steady, strict=True), MUON, ADAM)
+    assert optimizer.tensors() == {}
+    for step in range(3):
+        pull(optimizer, steady, step)
+    kept = {name: tensor.clone() for name, tensor in optimizer.tensors().items()}
+    assert {name.split(".")[0] for name in kept} == {"0", "1"}
+    resumed = [nn.Parameter(each.detach().clone()) for each in steady]
+    other = TwoOptimizers(zip(names, resumed, strict=True), MUON, ADAM)
+    other.load_tensors(kept)
+    for step in range(3, 6):
+        pull(optimizer, steady, step)
+        pull(other, resumed, step)
+    assert all(torch.equal(a, b) for a, b in zip(steady, resumed, strict=True))
+    assert optimizer.tensors().keys() == other.tensors().keys() == kept.keys()
+
+
+def test_all_matrices_or_none_may_be_trained() -> None:
+    for name in (MATRICES[0], OTHERS[0]):
+        parameter = nn.Parameter(torch.ones(4, 4))
+        optimizer = TwoOptimizers([(name, parameter)], MUON, ADAM)
+        optimizer.step(parameter.sum(), 1.0)
+        TwoOptimizers([(name, parameter)], MUON, ADAM).load_tensors(optimizer.tensors())
 
 
 def test_a_few_steps_fit_a_line() -> None:

@@ -85,18 +85,23 @@ def test_nothing_overlaps_and_everything_is_inside_one_tile(scenes: list[Scene])
         assert not any(overlap(a, b) for a, b in combinations(covered, 2))
 
 
+def details(scene: Scene) -> list[tuple[float, float]]:
+    """Centres of everything small."""
+    centres = () if scene.dots is None else scene.dots.centres
+    signs, icons = ([(each.x, each.y) for each in group] for group in (scene.signs, scene.icons))
+    return [*signs, *icons, *centres]
+
+
 def test_detail_and_big_shapes_never_share_a_tile() -> None:
     for scene in SCENES:
-        dots = () if scene.dots is None else scene.dots.centres
-        detail = [*((s.x, s.y) for s in (*scene.signs, *scene.icons)), *dots]
+        detail = details(scene)
         big = {(shape.x // TILE, shape.y // TILE) for shape in scene.big_shapes}
         assert big.isdisjoint((x // TILE, y // TILE) for x, y in detail)
 
 
 def test_a_picture_of_several_tiles_has_detail_in_some_and_not_in_others() -> None:
     for scene in SCENES:
-        dots = () if scene.dots is None else scene.dots.centres
-        detail = [*((s.x, s.y) for s in (*scene.signs, *scene.icons)), *dots]
+        detail = details(scene)
         detailed = len({(x // TILE, y // TILE) for x, y in detail})
         tiles = scene.columns * scene.rows
         assert detailed <= max(1, tiles // 2)
