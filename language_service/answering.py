@@ -22,6 +22,7 @@ from language_service.generation import (
     GenerationRequest,
     TokensGenerated,
 )
+from language_service.generation_defaults import SamplingDefaults, check_token_ids
 from language_service.inbox import Inbox
 from language_service.prompt import ImageSegment, Prompt, PromptLayout, VisualSegment
 from language_service.requests import LanguageRequest
@@ -65,11 +66,11 @@ class AnswerDefaults:
 
     Attributes:
         max_tokens: Answer limit, cut to the context that is left.
-        temperature: The checkpoint's.
+        sampling: The checkpoint's.
     """
 
     max_tokens: int
-    temperature: float
+    sampling: SamplingDefaults
 
 
 class Answerer:
@@ -86,6 +87,10 @@ class Answerer:
         self._inbox = inbox
         self._engine = engine
         self._defaults = defaults
+
+    def token_text(self, token_id: int) -> str:
+        """Text of one token alone."""
+        return self._tokenizer.token_text(token_id)
 
     async def answer(self, request: LanguageRequest) -> AsyncGenerator[AnswerEvent, None]:
         """Answer one request: accepted, tokens, answered.
@@ -117,12 +122,11 @@ class Answerer:
         tiles = sum(image.num_tiles for image in request.images)
         num_prompt_tokens = layout.num_text_tokens + tiles * self._inbox.accepted.full_tokens
         room = self._engine.max_request_tokens - num_prompt_tokens
-        max_tokens = request.max_tokens or max(1, min(self._defaults.max_tokens, room))
+        asked = request.sampling
+        max_tokens = asked.max_tokens or max(1, min(self._defaults.max_tokens, room))
         self._engine.check_fits(num_prompt_tokens, max_tokens)
-        temperature = request.temperature
-        if temperature is None:
-            temperature = self._defaults.temperature
-        return SamplingParameters(max_tokens, temperature, request.seed)
+        check_token_ids(asked, self._tokenizer.vocabulary_size)
+        return self._defaults.sampling.resolve(asked, max_tokens)
 
     async def _generate(
         self, request_id: str, prompt: Prompt, sampling: SamplingParameters

@@ -29,9 +29,10 @@ from language_service.generation import (
     GenerationRequest,
 )
 from language_service.kv_cache import KvCache
+from language_service.logprobs import TokenLogprobs
 from language_service.model_runner import ModelRunner
 from language_service.prompt import Prompt, TextSegment, VisualSegment
-from language_service.sampler import INVALID_TOKEN
+from language_service.sampler import INVALID_TOKEN, SampledTokens
 from language_service.scheduler import EngineLimits, Scheduler, StepPlan
 
 logger = logging.getLogger(__name__)
@@ -177,12 +178,12 @@ class LanguageEngine:
         if not plan.chunks:
             return False
         try:
-            token_ids = self._run(plan)
+            sampled = self._run(plan)
         except RuntimeError:  # torch reports failed kernels and exhausted memory so
             logger.exception("A step of %d sequences failed.", len(plan.chunks))
             self._fail(plan)
         else:
-            self._advance(plan, token_ids)
+            self._advance(plan, sampled)
         return True
 
     def warm_up(self) -> None:
@@ -214,17 +215,17 @@ class LanguageEngine:
                 self._release(generation)
                 generation.fail(CancelledRequestError("The request was cancelled."))
 
-    def _run(self, plan: StepPlan) -> list[int]:
+    def _run(self, plan: StepPlan) -> SampledTokens:
         now = self._clock()
         for sequence in plan.admitted:
             self._generations[sequence.request_id].start(now)
             sequence.prompt = self._runner.place(sequence.prompt)
         return self._runner.run(plan)
 
-    def _advance(self, plan: StepPlan, token_ids: list[int]) -> None:
+    def _advance(self, plan: StepPlan, sampled: SampledTokens) -> None:
         """Count what is computed and give each finished chunk's sequence its token."""
         now = self._clock()
-        remaining = iter(token_ids)
+        remaining = iter(enumerate(sampled.token_ids))
         for chunk in plan.chunks:
             generation = self._generations[chunk.sequence.request_id]
             # Both change as soon as the tokens are counted.
@@ -234,20 +235,27 @@ class LanguageEngine:
                 continue
             if not was_decoding:
                 generation.note_first_token(now)
-            self._accept(generation, next(remaining), now)
+            row, token_id = next(remaining)
+            self._accept(generation, token_id, sampled.logprobs.get(row), now)
 
-    def _accept(self, generation: Generation, token_id: int, now: float) -> None:
+    def _accept(
+        self, generation: Generation, token_id: int, logprobs: TokenLogprobs | None, now: float
+    ) -> None:
         """Deliver a token or end the answer."""
-        sequence = generation.sequence
+        sampling = generation.sequence.sampling
         if token_id == INVALID_TOKEN:
             self._release(generation)
             generation.fail(DvdError("The model computed a value that is not finite."))
-        elif token_id in self._tokenizer.eos_token_ids:
+        elif token_id in sampling.stop_token_ids:
+            self._release(generation)
+            generation.finish(FinishReason.STOP, now, token_id)
+        elif token_id in self._tokenizer.eos_token_ids and not sampling.ignore_eos:
             self._release(generation)
             generation.finish(FinishReason.STOP, now)
         else:
-            generation.deliver(token_id)
-            if len(sequence.output_ids) == sequence.sampling.max_tokens:
+            generation.deliver(token_id, logprobs)
+            num_output_tokens = len(generation.sequence.output_ids)
+            if generation.has_stopped or num_output_tokens == sampling.max_tokens:
                 self._release(generation)
                 generation.finish(FinishReason.LENGTH, now)
 

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.errors import DvdError
-from common.types import FinishReason, SamplingParameters
+from common.types import FinishReason, SamplingParameters, StopMatch
 from language_service.detokenizer import Detokenizer
+from language_service.logprobs import TokenLogprobs
 from language_service.prompt import Prompt
 from language_service.sequence import Sequence
+from language_service.stop import StopWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +22,14 @@ class TokensGenerated:
 
     Attributes:
         token_ids: New tokens.
-        text: What they settle; lags behind while a character is incomplete.
+        text: What they settle; lags behind while a character is incomplete or a stop text may
+            follow.
+        logprobs: One a token where the request asked, else none.
     """
 
     token_ids: tuple[int, ...]
     text: str
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class GenerationFinished:
         queue_seconds: From submission to the first step.
         prefill_seconds: From the first step to the first token.
         decode_seconds: From the first token to the end.
+        stop: The one of the request's own stops that ended it; None where none did.
     """
 
     finish_reason: FinishReason
@@ -46,6 +52,7 @@ class GenerationFinished:
     queue_seconds: float
     prefill_seconds: float
     decode_seconds: float
+    stop: StopMatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,7 @@ class Generation:
         self.sequence = Sequence(request.request_id, request.prompt, request.sampling)
         self._on_event = request.on_event
         self._detokenizer = detokenizer
+        self._watch = StopWatch(request.sampling.stop_strings)
         self._submitted = self._started = self._first_token = now
 
     def start(self, now: float) -> None:
@@ -98,21 +106,39 @@ class Generation:
         """Note the end of the prompt's computation, whatever token came of it."""
         self._first_token = now
 
-    def deliver(self, token_id: int) -> None:
+    @property
+    def has_stopped(self) -> bool:
+        """Whether a stop text has been found."""
+        return self._watch.matched is not None
+
+    def deliver(self, token_id: int, logprobs: TokenLogprobs | None) -> None:
         """Add a token to the answer."""
         self.sequence.output_ids.append(token_id)
-        self._on_event(TokensGenerated((token_id,), self._detokenizer.push((token_id,))))
+        text = self._watch.push(self._detokenizer.push((token_id,)))
+        reported = () if logprobs is None else (logprobs,)
+        self._on_event(TokensGenerated((token_id,), text, reported))
 
-    def finish(self, reason: FinishReason, now: float) -> None:
-        """Tell that the answer is complete."""
+    def finish(self, reason: FinishReason, now: float, stop_token_id: int | None = None) -> None:
+        """Tell that the answer is complete.
+
+        Args:
+            reason: Why; a stop text that the last text held back turns out to complete wins.
+            now: Time in seconds.
+            stop_token_id: The one of the request's stop tokens that ended it.
+        """
+        text = self._watch.push(self._detokenizer.finish()) + self._watch.finish()
+        stop = None if stop_token_id is None else StopMatch(token_id=stop_token_id)
+        if self._watch.matched is not None:
+            reason, stop = FinishReason.STOP, StopMatch(text=self._watch.matched)
         self._on_event(
             GenerationFinished(
                 finish_reason=reason,
-                text=self._detokenizer.finish(),
+                text=text,
                 num_completion_tokens=len(self.sequence.output_ids),
                 queue_seconds=self._started - self._submitted,
                 prefill_seconds=self._first_token - self._started,
                 decode_seconds=now - self._first_token,
+                stop=stop,
             )
         )
 

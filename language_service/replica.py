@@ -61,7 +61,7 @@ class LanguageReplica:
         self.inbox = Inbox(
             config.inbox_bytes, _embedding_format(model_config, dtype, identity.fingerprint)
         )
-        defaults = AnswerDefaults(config.default_max_tokens, tokenizer.default_temperature)
+        defaults = AnswerDefaults(config.default_max_tokens, tokenizer.sampling_defaults)
         held = weight_bytes(model)
         metrics = LanguageMetrics(self.engine, self.inbox, held)
         self._thread = EngineThread(spec.name, self.engine.step, on_crash)

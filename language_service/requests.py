@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import InvalidRequestError
-from common.types import Role
+from common.sampling_wire import read_sampling
+from common.types import Role, SamplingRequest
 from language_service.inbox import ExpectedImage
 from protos.dvd.v1 import inference_pb2, language_pb2
 
@@ -26,18 +27,14 @@ class LanguageRequest:
         request_id: Its name everywhere.
         messages: The conversation.
         images: The pictures that the messages refer to, by position.
-        max_tokens: Answer limit; None takes the service's default.
-        temperature: None takes the checkpoint's default.
-        seed: Seed of the sampling noise.
+        sampling: How the answer's tokens are chosen.
         model_fingerprint: What the router paired.
     """
 
     request_id: str
     messages: tuple[PromptMessage, ...]
     images: tuple[ExpectedImage, ...]
-    max_tokens: int | None
-    temperature: float | None
-    seed: int
+    sampling: SamplingRequest
     model_fingerprint: str
 
 
@@ -48,14 +45,11 @@ def read_request(wire: language_pb2.LanguageServiceGenerateRequest) -> LanguageR
         InvalidRequestError: A message has no role.
     """
     images: list[ExpectedImage] = []
-    sampling = wire.sampling
     return LanguageRequest(
         request_id=wire.request_id,
         messages=tuple(_message(message, images) for message in wire.messages),
         images=tuple(images),
-        max_tokens=sampling.max_tokens if sampling.HasField("max_tokens") else None,
-        temperature=sampling.temperature if sampling.HasField("temperature") else None,
-        seed=sampling.seed,
+        sampling=read_sampling(wire.sampling),
         model_fingerprint=wire.model_fingerprint,
     )
 

@@ -6,11 +6,13 @@ from contextlib import aclosing
 from common.errors import EmbeddingRejectedError
 from common.load_watch import watch_load
 from common.rpc import RpcContext
+from common.sampling_wire import write_stop
 from common.types import FinishReason
 from language_service.answering import Accepted, Answered, Answerer, AnswerEvent
 from language_service.embedding_manifest import manifest_of
 from language_service.engine import LanguageEngine
 from language_service.inbox import EmbeddingWriter, Inbox
+from language_service.logprobs import TokenLogprob, TokenLogprobs
 from language_service.metrics import LanguageMetrics
 from language_service.requests import read_request
 from protos.dvd.v1 import (
@@ -113,7 +115,23 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
         if isinstance(event, Answered):
             return language_pb2.LanguageServiceGenerateResponse(finished=self._finished(event))
         return language_pb2.LanguageServiceGenerateResponse(
-            delta=inference_pb2.GenerateDelta(token_ids=event.token_ids, text=event.text)
+            delta=inference_pb2.GenerateDelta(
+                token_ids=event.token_ids,
+                text=event.text,
+                logprobs=[self._logprobs(each) for each in event.logprobs],
+            )
+        )
+
+    def _logprobs(self, each: TokenLogprobs) -> inference_pb2.TokenLogprobs:
+        return inference_pb2.TokenLogprobs(
+            chosen=self._logprob(each.chosen), top=[self._logprob(token) for token in each.top]
+        )
+
+    def _logprob(self, token: TokenLogprob) -> inference_pb2.TokenLogprob:
+        return inference_pb2.TokenLogprob(
+            token_id=token.token_id,
+            text=self._answerer.token_text(token.token_id),
+            logprob=token.logprob,
         )
 
     def _finished(self, answered: Answered) -> language_pb2.LanguageFinished:
@@ -129,6 +147,7 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
             queue_seconds=finished.queue_seconds,
             prefill_seconds=finished.prefill_seconds,
             decode_seconds=finished.decode_seconds,
+            stop=write_stop(finished.stop),
         )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from common.tiling import TileGrid
-from common.types import FinishReason
+from common.types import FinishReason, StopMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,28 @@ class AnswerStarted:
     request_id: str
     seed: int
     image_tiles: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token, its text alone, and the natural logarithm of its probability."""
+
+    token_id: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """Log probabilities at one place of an answer.
+
+    Attributes:
+        chosen: The token that the answer has there.
+        top: The likeliest tokens, likeliest first.
+    """
+
+    chosen: TokenLogprob
+    top: tuple[TokenLogprob, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +107,11 @@ class AnswerFinished:
         usage: What it used.
         seconds: Where the time went.
         images: How each picture was cut and compressed.
+        stop: The one of the request's own stops that ended it; None where none did.
     """
 
     finish_reason: FinishReason
     usage: TokenUsage
     seconds: StageSeconds
     images: tuple[ImageResolution, ...] = field(default=())
+    stop: StopMatch | None = None

@@ -7,9 +7,16 @@ from contextlib import aclosing, contextmanager
 from common.config import RouterConfig
 from common.errors import CancelledRequestError, DvdError
 from common.rpc import RpcContext, remaining_seconds
+from common.sampling_wire import write_stop
 from common.types import FinishReason
 from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
-from router.answer import AnswerFinished, AnswerStarted, ImageResolution
+from router.answer import (
+    AnswerFinished,
+    AnswerStarted,
+    ImageResolution,
+    TokenLogprob,
+    TokenLogprobs,
+)
 from router.deadline import Deadline
 from router.language_client import AnswerDelta
 from router.metrics import RouterMetrics
@@ -108,9 +115,25 @@ def _response(event: AnswerEvent, model: str) -> inference_pb2.GenerateResponse:
         )
     if isinstance(event, AnswerDelta):
         return inference_pb2.GenerateResponse(
-            delta=inference_pb2.GenerateDelta(token_ids=event.token_ids, text=event.text)
+            delta=inference_pb2.GenerateDelta(
+                token_ids=event.token_ids,
+                text=event.text,
+                logprobs=[_logprobs(each) for each in event.logprobs],
+            )
         )
     return inference_pb2.GenerateResponse(finished=_finished(event))
+
+
+def _logprobs(each: TokenLogprobs) -> inference_pb2.TokenLogprobs:
+    return inference_pb2.TokenLogprobs(
+        chosen=_logprob(each.chosen), top=[_logprob(token) for token in each.top]
+    )
+
+
+def _logprob(token: TokenLogprob) -> inference_pb2.TokenLogprob:
+    return inference_pb2.TokenLogprob(
+        token_id=token.token_id, text=token.text, logprob=token.logprob
+    )
 
 
 def _finished(event: AnswerFinished) -> inference_pb2.GenerateFinished:
@@ -138,6 +161,7 @@ def _finished(event: AnswerFinished) -> inference_pb2.GenerateFinished:
             total_seconds=seconds.total,
         ),
         images=[_image(image) for image in event.images],
+        stop=write_stop(event.stop),
     )
 
 

@@ -8,8 +8,10 @@ import grpc
 from common.conversation import PromptMessage, TextPart
 from common.errors import DvdError
 from common.rpc import call, each, open_channel, peer_errors
-from common.types import FinishReason, ReplicaAddress, Role
+from common.sampling_wire import read_stop, write_sampling
+from common.types import FinishReason, ReplicaAddress, Role, StopMatch
 from protos.dvd.v1 import inference_pb2, language_pb2, language_pb2_grpc, replica_pb2
+from router.answer import TokenLogprob, TokenLogprobs
 from router.requests import ValidImage, ValidRequest
 
 WIRE_ROLES = {
@@ -47,10 +49,12 @@ class AnswerDelta:
     Attributes:
         token_ids: New tokens.
         text: New text.
+        logprobs: One a token where the request asked, else none.
     """
 
     token_ids: tuple[int, ...]
     text: str
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class AnswerEnd:
         queue_seconds: From the last picture to the first engine step.
         prefill_seconds: Prompt computation.
         decode_seconds: Answer computation after the first token.
+        stop: The one of the request's own stops that ended it; None where none did.
     """
 
     finish_reason: FinishReason
@@ -74,6 +79,7 @@ class AnswerEnd:
     queue_seconds: float
     prefill_seconds: float
     decode_seconds: float
+    stop: StopMatch | None = None
 
 
 class LanguageStream:
@@ -102,7 +108,7 @@ class LanguageStream:
         """
         async for response in self._responses:
             if response.HasField("delta"):
-                yield AnswerDelta(tuple(response.delta.token_ids), response.delta.text)
+                yield _delta_of(response.delta)
             elif response.HasField("finished"):
                 yield _end_of(response.finished)
 
@@ -141,13 +147,10 @@ class LanguageClient:
         Raises:
             UnavailableError: The replica has just left the roster.
         """
-        sampling = inference_pb2.SamplingParameters(
-            max_tokens=request.max_tokens, temperature=request.temperature, seed=request.seed
-        )
         wire = language_pb2.LanguageServiceGenerateRequest(
             request_id=request.request_id,
             messages=[_message(message, request.images) for message in request.messages],
-            sampling=sampling,
+            sampling=write_sampling(request.sampling),
             model_fingerprint=fingerprint,
         )
         with peer_errors():
@@ -176,6 +179,18 @@ def _message(message: PromptMessage, images: tuple[ValidImage, ...]) -> language
     return language_pb2.PromptMessage(role=WIRE_ROLES[message.role], parts=parts)
 
 
+def _delta_of(wire: inference_pb2.GenerateDelta) -> AnswerDelta:
+    logprobs = tuple(
+        TokenLogprobs(_logprob(each.chosen), tuple(map(_logprob, each.top)))
+        for each in wire.logprobs
+    )
+    return AnswerDelta(tuple(wire.token_ids), wire.text, logprobs)
+
+
+def _logprob(wire: inference_pb2.TokenLogprob) -> TokenLogprob:
+    return TokenLogprob(wire.token_id, wire.text, wire.logprob)
+
+
 def _end_of(wire: language_pb2.LanguageFinished) -> AnswerEnd:
     return AnswerEnd(
         finish_reason=FINISH_REASONS[wire.finish_reason],
@@ -185,4 +200,5 @@ def _end_of(wire: language_pb2.LanguageFinished) -> AnswerEnd:
         queue_seconds=wire.queue_seconds,
         prefill_seconds=wire.prefill_seconds,
         decode_seconds=wire.decode_seconds,
+        stop=read_stop(wire.stop),
     )

@@ -63,7 +63,7 @@ class Pipeline:
             self._languages.lease(request.cost.tokens) as language,
         ):
             tiles = tuple(image.grid.num_tiles for image in request.images)
-            yield AnswerStarted(request.request_id, request.seed, tiles)
+            yield AnswerStarted(request.request_id, request.sampling.seed, tiles)
             stream = language.client.open(request, self._fingerprint, deadline.remaining())
             try:
                 seconds.queue += (await stream.accepted()).queue_seconds
@@ -98,7 +98,7 @@ class Pipeline:
             compressed_tiles=sum(sum(image.compressed) for image in images),
             completion_tokens=end.completion_tokens,
         )
-        return AnswerFinished(end.finish_reason, usage, seconds, images)
+        return AnswerFinished(end.finish_reason, usage, seconds, images, end.stop)
 
 
 async def deliver_while_open(

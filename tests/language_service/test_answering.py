@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from common.conversation import PromptMessage
 from common.errors import DvdError, InvalidRequestError, MismatchError
 from common.tensor_codec import checksum, tensor_bytes
-from common.types import FinishReason, SamplingParameters
+from common.types import FinishReason, SamplingParameters, SamplingRequest, TokenBias
 from language_service.answering import Accepted, AnswerDefaults, Answered, Answerer, AnswerEvent
 from language_service.embedding_manifest import EmbeddingFormat, Manifest
 from language_service.generation import (
@@ -20,6 +21,7 @@ from language_service.generation import (
     GenerationRequest,
     TokensGenerated,
 )
+from language_service.generation_defaults import SamplingDefaults
 from language_service.inbox import ExpectedImage, Inbox
 from language_service.prompt import ImageSegment, PromptLayout, TextSegment, VisualSegment
 from language_service.requests import LanguageRequest
@@ -33,12 +35,15 @@ REQUEST = LanguageRequest(
     request_id="r1",
     messages=(),
     images=(),
-    max_tokens=None,
-    temperature=None,
-    seed=5,
+    sampling=SamplingRequest(seed=5),
     model_fingerprint="ours",
 )
 PICTURES = replace(REQUEST, images=(ExpectedImage(b"a", 1), ExpectedImage(b"b", 1)))
+
+
+def asking(**sampling: Any) -> LanguageRequest:
+    """A request with other sampling choices."""
+    return replace(REQUEST, sampling=SamplingRequest(seed=5, **sampling))
 
 
 @dataclass
@@ -46,6 +51,7 @@ class FakeTokenizer:
     """Lays every conversation out the same way."""
 
     result: PromptLayout
+    vocabulary_size: int = 50
 
     def layout(self, messages: tuple[PromptMessage, ...]) -> PromptLayout:
         assert messages == ()
@@ -90,7 +96,7 @@ class Language:
         self.inbox = Inbox(1 << 10, FORMAT)
         self.engine = engine
         engine.read_bytes = lambda: self.inbox.reserved_bytes
-        defaults = AnswerDefaults(max_tokens=20, temperature=0.7)
+        defaults = AnswerDefaults(20, SamplingDefaults(temperature=0.7))
         self.answerer = Answerer(FakeTokenizer(layout), self.inbox, engine, defaults)
 
     def answer(self, request: LanguageRequest = REQUEST) -> AsyncIterator[AnswerEvent]:
@@ -166,9 +172,24 @@ async def test_what_is_open_is_filled_in_within_the_room_left(
     max_tokens: int | None, temperature: float | None, room: int, expected: SamplingParameters
 ) -> None:
     made = language(max_request_tokens=room)
-    request = replace(REQUEST, max_tokens=max_tokens, temperature=temperature)
+    request = asking(max_tokens=max_tokens, temperature=temperature)
     [event async for event in made.answer(request)]
     assert made.engine.submitted[0].sampling == expected
+
+
+@pytest.mark.parametrize(
+    ("sampling", "field"),
+    [
+        ({"logit_bias": (TokenBias(50, 1.0),)}, "sampling.logit_bias"),
+        ({"stop_token_ids": (3, 50)}, "sampling.stop_token_ids"),
+    ],
+)
+async def test_tokens_that_do_not_exist_are_refused_before_it_is_accepted(
+    sampling: dict[str, Any], field: str
+) -> None:
+    error = await failure(language(), asking(**sampling))
+    assert isinstance(error, InvalidRequestError)
+    assert (error.field, "names token 50; the model has 50" in error.message) == (field, True)
 
 
 @pytest.mark.parametrize(("max_tokens", "room"), [(None, 3), (98, 100)])
@@ -176,7 +197,7 @@ async def test_what_cannot_fit_is_refused_before_it_is_accepted(
     max_tokens: int | None, room: int
 ) -> None:
     made = language(max_request_tokens=room)
-    error = await failure(made, replace(REQUEST, max_tokens=max_tokens))
+    error = await failure(made, asking(max_tokens=max_tokens))
     assert isinstance(error, InvalidRequestError)
     assert made.engine.submitted == []
 

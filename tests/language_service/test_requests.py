@@ -4,7 +4,7 @@ import pytest
 
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import InvalidRequestError
-from common.types import Role
+from common.types import Role, SamplingRequest
 from language_service.inbox import ExpectedImage
 from language_service.requests import LanguageRequest, read_request
 from protos.dvd.v1 import inference_pb2, language_pb2
@@ -55,9 +55,9 @@ def test_names_are_kept() -> None:
 
 
 def test_what_is_left_open_is_told_from_zero() -> None:
-    assert (read(seed=7).max_tokens, read(seed=7).temperature) == (None, None)
-    given = read(max_tokens=5, temperature=0.0, seed=7)
-    assert (given.max_tokens, given.temperature, given.seed) == (5, 0.0, 7)
+    assert read(seed=7).sampling == SamplingRequest(seed=7)
+    given = read(max_tokens=5, temperature=0.0, seed=7).sampling
+    assert given == SamplingRequest(seed=7, max_tokens=5, temperature=0.0)
 
 
 @pytest.mark.parametrize("role", [0, 9])

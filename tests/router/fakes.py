@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from common.errors import DvdError
 from common.tiling import TileGrid
-from common.types import FinishReason, ReplicaAddress, ReplicaRole, ResolutionScope
+from common.types import FinishReason, ReplicaAddress, ReplicaRole, ResolutionScope, SamplingRequest
 from protos.dvd.v1 import embedding_pb2, replica_pb2
 from router.language_client import Acceptance, AnswerDelta, AnswerEnd
 from router.replica_pool import ReplicaPool
@@ -43,9 +43,7 @@ def request(*tile_counts: int, scope: ResolutionScope = ResolutionScope.REQUEST)
         request_id="r1",
         messages=(),
         images=images(*tile_counts),
-        max_tokens=8,
-        temperature=0.0,
-        seed=5,
+        sampling=SamplingRequest(seed=5, max_tokens=8, temperature=0.0),
         scope=scope,
         cost=RequestCost(tiles=sum(tile_counts), tokens=10, image_bytes=100),
     )

@@ -9,7 +9,14 @@ import pytest
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import DvdError, OverloadedError, UnavailableError
 from common.tiling import TileGrid
-from common.types import FinishReason, ReplicaAddress, ReplicaRole, ResolutionScope, Role
+from common.types import (
+    FinishReason,
+    ReplicaAddress,
+    ReplicaRole,
+    ResolutionScope,
+    Role,
+    SamplingRequest,
+)
 from protos.dvd.v1 import inference_pb2, language_pb2, language_pb2_grpc, replica_pb2
 from router.language_client import Acceptance, AnswerDelta, AnswerEnd, LanguageClient
 from router.requests import RequestCost, ValidImage, ValidRequest
@@ -29,9 +36,7 @@ REQUEST = ValidRequest(
         PromptMessage(Role.USER, (ImageGroupPart((0, 1)), TextPart("Compare."))),
     ),
     images=IMAGES,
-    max_tokens=None,
-    temperature=0.0,
-    seed=2**63 - 1,
+    sampling=SamplingRequest(seed=2**63 - 1, temperature=0.0),
     scope=ResolutionScope.REQUEST,
     cost=RequestCost(0, 0, 0),
 )

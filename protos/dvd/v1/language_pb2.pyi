@@ -70,7 +70,7 @@ class GenerateAccepted(_message.Message):
     def __init__(self, needed_images: _Optional[_Iterable[int]] = ..., queue_seconds: _Optional[float] = ...) -> None: ...
 
 class LanguageFinished(_message.Message):
-    __slots__ = ("finish_reason", "text_tokens", "visual_tokens", "completion_tokens", "queue_seconds", "prefill_seconds", "decode_seconds")
+    __slots__ = ("finish_reason", "text_tokens", "visual_tokens", "completion_tokens", "queue_seconds", "prefill_seconds", "decode_seconds", "stop")
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     TEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     VISUAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +78,7 @@ class LanguageFinished(_message.Message):
     QUEUE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     PREFILL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     DECODE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
     finish_reason: _inference_pb2.FinishReason
     text_tokens: int
     visual_tokens: int
@@ -85,7 +86,8 @@ class LanguageFinished(_message.Message):
     queue_seconds: float
     prefill_seconds: float
     decode_seconds: float
-    def __init__(self, finish_reason: _Optional[_Union[_inference_pb2.FinishReason, str]] = ..., text_tokens: _Optional[int] = ..., visual_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., queue_seconds: _Optional[float] = ..., prefill_seconds: _Optional[float] = ..., decode_seconds: _Optional[float] = ...) -> None: ...
+    stop: _inference_pb2.StopMatch
+    def __init__(self, finish_reason: _Optional[_Union[_inference_pb2.FinishReason, str]] = ..., text_tokens: _Optional[int] = ..., visual_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., queue_seconds: _Optional[float] = ..., prefill_seconds: _Optional[float] = ..., decode_seconds: _Optional[float] = ..., stop: _Optional[_Union[_inference_pb2.StopMatch, _Mapping]] = ...) -> None: ...
 
 class LanguageServiceGenerateResponse(_message.Message):
     __slots__ = ("accepted", "delta", "finished")
