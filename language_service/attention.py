@@ -1,17 +1,28 @@
 """Attention of one packed step: every running sequence in a single row of tokens.
 
 Registered with transformers under its own names, so that its model classes run unchanged: layers
-project all tokens at once, this module stores the new keys and values and attends per sequence.
-An implementation that transformers knows no mask for gets none, which is what is wanted here.
+project all tokens at once, this module stores the new keys and values and hands the rest to a
+back end. An implementation that transformers knows no mask for gets none, which is what is
+wanted here.
 
-    dvd_paged             scaled_dot_product_attention; what replicas use
-    dvd_paged_reference   matmul and softmax in float32, on any device; what tests compare with
+A back end is one function, `AttentionBackend`: queries of all rows, what the layer says of itself
+(`AttentionLayer`: scale, sliding window, sinks) and the step (`AttentionStep`: which rows belong
+to whom and where their keys are), and out come all rows. Masks depend on the step and the window
+alone; `StepMasks` makes each once a step and every layer shares it.
+
+    dvd_paged             batches of answers at equal distances, then prompts one by one, through
+                          scaled_dot_product_attention; what replicas use
+    dvd_paged_reference   matmul and softmax in float32, sequence by sequence, on any device; what
+                          tests compare with
+
+An answer's row needs no causality, so answers whose runs begin at equal distances in the cache are
+one batch of a strided view: no key is copied, and one call serves them all.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -19,8 +30,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from language_service.kv_cache import KvCache
-from language_service.kv_runs import KvRun
+from language_service.kv_cache import KvCache, KvPlace
 
 PAGED_ATTENTION = "dvd_paged"
 PAGED_ATTENTION_REFERENCE = "dvd_paged_reference"
@@ -33,22 +43,83 @@ class AttentionSpan:
     Attributes:
         begin: First row in the step.
         end: One past the last row.
-        run: Where its keys and values are.
+        place: Where its keys and values are.
         num_past: Its tokens that are in the cache already.
-        mask: [rows, num_past + rows], added to the scores; None where causality needs none:
-            a single row, or rows without a past.
     """
 
     begin: int
     end: int
-    run: KvRun
+    place: KvPlace
     num_past: int
-    mask: torch.Tensor | None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the step."""
+        return self.end - self.begin
 
     @property
     def length(self) -> int:
         """Keys that the last row sees."""
         return self.num_past + self.end - self.begin
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerBatch:
+    """Consecutive spans of one row each whose runs begin at equal distances.
+
+    Attributes:
+        begin: First row in the step.
+        first_slot: Where the first sequence begins in the cache.
+        stride: Slots from the begin of one sequence to that of the next.
+        lengths: Keys that each row sees; none is longer than the stride.
+    """
+
+    begin: int
+    first_slot: int
+    stride: int
+    lengths: tuple[int, ...]
+
+    @property
+    def end(self) -> int:
+        """One past the last row."""
+        return self.begin + len(self.lengths)
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionLayer:
+    """What one layer says of itself.
+
+    Attributes:
+        index: Its place in the cache.
+        scaling: Factor of the scores.
+    """
+
+    index: int
+    scaling: float
+
+
+class StepMasks:
+    """Additive masks of one step, made when first asked for.
+
+    Args:
+        like: Gives their element type and device.
+    """
+
+    def __init__(self, like: torch.Tensor) -> None:
+        self._like = like
+        self._made: dict[AttentionSpan | AnswerBatch, torch.Tensor | None] = {}
+
+    def of_span(self, span: AttentionSpan) -> torch.Tensor | None:
+        """[rows, length]; None where causality needs no mask: one row, or rows without a past."""
+        if span not in self._made:
+            self._made[span] = causal_mask(span.num_rows, span.num_past, self._like)
+        return self._made[span]
+
+    def of_batch(self, batch: AnswerBatch) -> torch.Tensor | None:
+        """[sequences, 1, 1, longest]; None where all are equally long."""
+        if batch not in self._made:
+            self._made[batch] = padding_mask(batch.lengths, self._like)
+        return self._made[batch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +129,20 @@ class AttentionStep:
     Attributes:
         kv_cache: Keys and values.
         slots: [T] int64, where each row's key and value go.
-        spans: One per sequence; together they cover all rows.
+        spans: One per sequence, in the order of their rows; together they cover all rows.
+        batches: Cover the first rows, those of answers, once more; what a back end may use.
+        masks: Shared by all layers.
     """
 
     kv_cache: KvCache
     slots: torch.Tensor
     spans: tuple[AttentionSpan, ...]
+    batches: tuple[AnswerBatch, ...]
+    masks: StepMasks = field(compare=False)
 
 
-# Query [n, heads, d], keys and values [length, kv heads, d], the span, the scale -> [n, heads, d].
-Attend = Callable[
-    [torch.Tensor, torch.Tensor, torch.Tensor, AttentionSpan, float],
-    torch.Tensor,
-]
+# Queries [T, heads, d] -> [T, heads, d]; the step's own keys and values are in the cache by then.
+AttentionBackend = Callable[[torch.Tensor, AttentionLayer, AttentionStep], torch.Tensor]
 
 _current_step: ContextVar[AttentionStep] = ContextVar("attention_step")
 
@@ -86,60 +158,105 @@ def attention_step(step: AttentionStep) -> Iterator[None]:
 
 
 def causal_mask(num_rows: int, num_past: int, like: torch.Tensor) -> torch.Tensor | None:
-    """Additive mask of `AttentionSpan`, in the type and on the device of `like`."""
+    """Additive mask [rows, num_past + rows], in the type and on the device of `like`."""
     if num_rows == 1 or num_past == 0:
         return None
     mask = torch.full((num_rows, num_past + num_rows), float("-inf"), device=like.device)
     return mask.triu_(num_past + 1).to(like.dtype)
 
 
-def attend_sdpa(
-    query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    span: AttentionSpan,
-    scaling: float,
+def padding_mask(lengths: tuple[int, ...], like: torch.Tensor) -> torch.Tensor | None:
+    """Additive mask [n, 1, 1, longest] over what lies behind each sequence's end."""
+    longest = max(lengths)
+    if min(lengths) == longest:
+        return None
+    ends = torch.tensor(lengths, device=like.device)[:, None, None, None]
+    mask = torch.zeros((len(lengths), 1, 1, longest), dtype=like.dtype, device=like.device)
+    return mask.masked_fill_(torch.arange(longest, device=like.device) >= ends, float("-inf"))
+
+
+def attend_packed(
+    query: torch.Tensor, layer: AttentionLayer, step: AttentionStep
 ) -> torch.Tensor:
-    """Attention of one sequence without copies of keys or values; shapes as `Attend`."""
+    """Attention without copies of keys or values wherever a sequence lies in one run."""
+    if len(step.batches) == 1 and step.batches[0].end == len(query):
+        return _attend_answers(query, layer, step, step.batches[0])
+    output = torch.empty_like(query, memory_format=torch.contiguous_format)
+    num_answers = 0
+    for batch in step.batches:
+        rows = query[batch.begin : batch.end]
+        output[batch.begin : batch.end] = _attend_answers(rows, layer, step, batch)
+        num_answers = batch.end
+    for span in step.spans[num_answers:]:
+        output[span.begin : span.end] = _attend_span(query, layer, step, span)
+    return output
+
+
+def _attend_answers(
+    query: torch.Tensor, layer: AttentionLayer, step: AttentionStep, batch: AnswerBatch
+) -> torch.Tensor:
+    """One row a sequence; the query heads that share a key head are rows of a small product."""
+    keys, values = step.kv_cache.batch(layer.index, batch.first_slot, batch.stride, batch.lengths)
     num_rows, num_heads, head_dim = query.shape
-    keys, values = keys.transpose(0, 1)[None], values.transpose(0, 1)[None]
-    if num_rows == 1:
-        # The query heads that share a key head become rows of one small matrix product.
-        grouped = query.view(1, keys.shape[1], -1, head_dim)
-        attended = scaled_dot_product_attention(grouped, keys, values, scale=scaling)
-        return attended.reshape(1, num_heads, head_dim)
+    grouped = query.reshape(num_rows, keys.shape[1], -1, head_dim)
     attended = scaled_dot_product_attention(
-        query.transpose(0, 1)[None],
+        grouped, keys, values, attn_mask=step.masks.of_batch(batch), scale=layer.scaling
+    )
+    return attended.reshape(num_rows, num_heads, head_dim)
+
+
+def _attend_span(
+    query: torch.Tensor, layer: AttentionLayer, step: AttentionStep, span: AttentionSpan
+) -> torch.Tensor:
+    rows = query[span.begin : span.end]
+    keys = step.kv_cache.keys(layer.index, span.place, span.length).transpose(0, 1)[None]
+    values = step.kv_cache.values(layer.index, span.place, span.length).transpose(0, 1)[None]
+    if span.num_rows == 1:
+        grouped = rows.reshape(1, keys.shape[1], -1, rows.shape[-1])
+        attended = scaled_dot_product_attention(grouped, keys, values, scale=layer.scaling)
+        return attended.reshape(rows.shape)
+    mask = step.masks.of_span(span)
+    attended = scaled_dot_product_attention(
+        rows.transpose(0, 1)[None],
         keys,
         values,
-        attn_mask=span.mask,
-        is_causal=span.mask is None,
-        scale=scaling,
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=layer.scaling,
         enable_gqa=True,
     )
     return attended[0].transpose(0, 1)
 
 
 def attend_reference(
-    query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    span: AttentionSpan,
-    scaling: float,
+    query: torch.Tensor, layer: AttentionLayer, step: AttentionStep
 ) -> torch.Tensor:
-    """The definition, written out; makes its own mask; shapes as `Attend`."""
+    """The definition, written out, one sequence at a time; makes its own masks."""
+    output = torch.empty_like(query)
+    for span in step.spans:
+        keys = step.kv_cache.keys(layer.index, span.place, span.length)
+        values = step.kv_cache.values(layer.index, span.place, span.length)
+        rows = query[span.begin : span.end]
+        output[span.begin : span.end] = _textbook(rows, keys, values, layer.scaling)
+    return output
+
+
+def _textbook(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float
+) -> torch.Tensor:
+    """Query [n, heads, d], the last n of the length; keys and values [length, kv heads, d]."""
     num_rows, num_heads, head_dim = query.shape
     length, num_kv_heads, _ = keys.shape
-    grouped = query.view(num_rows, num_kv_heads, num_heads // num_kv_heads, head_dim)
+    grouped = query.reshape(num_rows, num_kv_heads, num_heads // num_kv_heads, head_dim)
     scores = torch.einsum("nkgd,lkd->kgnl", grouped.float(), keys.float()) * scaling
     positions = torch.arange(length, device=query.device)
-    future = positions[None, :] > positions[span.num_past :, None]
+    future = positions[None, :] > positions[length - num_rows :, None]
     weights = scores.masked_fill(future, float("-inf")).softmax(dim=-1)
     attended = torch.einsum("kgnl,lkd->nkgd", weights, values.float())
     return attended.reshape(num_rows, num_heads, head_dim).to(query.dtype)
 
 
-def _implementation(attend: Attend) -> Callable[..., tuple[torch.Tensor, None]]:
+def _implementation(backend: AttentionBackend) -> Callable[..., tuple[torch.Tensor, None]]:
     def forward(
         module: nn.Module,
         query: torch.Tensor,
@@ -152,22 +269,14 @@ def _implementation(attend: Attend) -> Callable[..., tuple[torch.Tensor, None]]:
         """Query [1, heads, T, d], key and value [1, kv heads, T, d] -> [1, T, heads, d]."""
         # Masks of transformers are for batches with padding; spans say all that is needed.
         del attention_mask, kwargs
-        step, layer = _current_step.get(), cast("int", module.layer_idx)
+        step = _current_step.get()
+        layer = AttentionLayer(cast("int", module.layer_idx), scaling)
         query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-        step.kv_cache.write(layer, step.slots, key, value)
-        output = torch.empty_like(query, memory_format=torch.contiguous_format)
-        for span in step.spans:
-            output[span.begin : span.end] = attend(
-                query[span.begin : span.end],
-                step.kv_cache.keys(layer, span.run, span.length),
-                step.kv_cache.values(layer, span.run, span.length),
-                span,
-                scaling,
-            )
-        return output[None], None
+        step.kv_cache.write(layer.index, step.slots, key, value)
+        return backend(query, layer, step)[None], None
 
     return forward
 
 
-AttentionInterface.register(PAGED_ATTENTION, _implementation(attend_sdpa))
+AttentionInterface.register(PAGED_ATTENTION, _implementation(attend_packed))
 AttentionInterface.register(PAGED_ATTENTION_REFERENCE, _implementation(attend_reference))

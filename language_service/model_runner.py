@@ -19,7 +19,7 @@ from language_service.attention import (
     StepMasks,
     attention_step,
 )
-from language_service.block_tables import BlockTable
+from language_service.block_tables import BlockTable, SlotCopy
 from language_service.kv_cache import KvCache, KvPlace
 from language_service.prompt import Prompt, TextSegment, VisualSegment, segment_length
 from language_service.sampler import SampledTokens, sample
@@ -62,13 +62,17 @@ class ModelRunner:
         return embeddings.to(self._embed.weight)
 
     @torch.inference_mode()
+    def copy(self, copies: Iterable[SlotCopy]) -> None:
+        """Copy keys and values, in order."""
+        self._kv_cache.copy(copies)
+
+    @torch.inference_mode()
     def run(self, plan: StepPlan) -> SampledTokens:
-        """Compute a step.
+        """Compute a step whose copies have been made.
 
         Returns:
             One token for each last chunk of the plan, in order.
         """
-        self._kv_cache.copy(plan.copies)
         chunks = sorted(plan.chunks, key=_row_order)
         spans = tuple(self._spans(chunks))
         ends = {chunk.sequence: span.end for chunk, span in zip(chunks, spans, strict=True)}

@@ -17,6 +17,7 @@ from common.image_file import image_key
 from common.model_config import load_model_config
 from common.types import SamplingParameters
 from language_service.answering import fill
+from language_service.block_tables import KvBlocks
 from language_service.engine import LanguageEngine
 from language_service.generation import EngineEvent, GenerationFailed, GenerationRequest
 from language_service.kv_cache import KvCache
@@ -113,7 +114,7 @@ class ServedModel:
             max_batch_tokens=settings.max_batch_tokens,
             max_sequences=settings.max_sequences,
         )
-        cache = KvCache.for_model(model, settings.kv_tokens)
+        cache = KvCache.for_model(model, KvBlocks(settings.kv_tokens))
         return LanguageEngine(model, self._tokenizer, cache, limits, time.monotonic)
 
 
