@@ -1,5 +1,6 @@
 """Filling a module from files: the right rows, the right type, and errors that name the tensor."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,9 +123,13 @@ class Experts(nn.Module):
 
 def test_experts_that_lie_apart_are_stacked_over_files(tmp_path: Path) -> None:
     matrices = torch.arange(24, dtype=torch.float32).view(3, 2, 2, 2)
+    files: dict[str, str] = {}
     for expert, pair in enumerate(matrices):
         named = {f"{expert}.{half}": matrix.clone() for half, matrix in enumerate(pair)}
-        save_file(named, tmp_path / f"model-0000{expert + 1}-of-00003.safetensors")
+        save_file(named, tmp_path / f"part-{expert}.safetensors")
+        files |= dict.fromkeys(named, f"part-{expert}.safetensors")
+    index = {"weight_map": files}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     with torch.device("meta"):
         module = Experts()
     names = tuple((f"{expert}.0", f"{expert}.1") for expert in range(3))
