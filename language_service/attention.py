@@ -11,7 +11,7 @@ to whom and where their keys are), and out come all rows. Masks depend on the st
 alone; `StepMasks` makes each once a step and every layer shares it.
 
     dvd_paged             batches of answers at equal distances, then prompts one by one, through
-                          scaled_dot_product_attention; what replicas use
+                          the kernels of `attention_kernels`; what replicas use
     dvd_paged_reference   matmul and softmax in float32, sequence by sequence, on any device; what
                           tests compare with
 
@@ -27,9 +27,9 @@ from typing import cast
 
 import torch
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from language_service.attention_kernels import EVERY_KEY, Visibility, attend
 from language_service.kv_cache import KvCache, KvPlace
 
 PAGED_ATTENTION = "dvd_paged"
@@ -92,10 +92,14 @@ class AttentionLayer:
     Attributes:
         index: Its place in the cache.
         scaling: Factor of the scores.
+        window: Keys that a row sees, its own and those right before it; None for all.
+        sinks: [heads], logits without a value in each head's softmax; None for none.
     """
 
     index: int
     scaling: float
+    window: int | None = None
+    sinks: torch.Tensor | None = None
 
 
 class StepMasks:
@@ -107,19 +111,21 @@ class StepMasks:
 
     def __init__(self, like: torch.Tensor) -> None:
         self._like = like
-        self._made: dict[AttentionSpan | AnswerBatch, torch.Tensor | None] = {}
+        self._made: dict[tuple[AttentionSpan | AnswerBatch, int | None], Visibility] = {}
 
-    def of_span(self, span: AttentionSpan) -> torch.Tensor | None:
-        """[rows, length]; None where causality needs no mask: one row, or rows without a past."""
-        if span not in self._made:
-            self._made[span] = causal_mask(span.num_rows, span.num_past, self._like)
-        return self._made[span]
+    def of_span(self, span: AttentionSpan, window: int | None) -> Visibility:
+        """What the rows of a span see of the keys from `first_key` on."""
+        if (span, window) not in self._made:
+            visible = causal_visibility(span.num_rows, span.num_past, window, self._like)
+            self._made[span, window] = visible
+        return self._made[span, window]
 
-    def of_batch(self, batch: AnswerBatch) -> torch.Tensor | None:
-        """[sequences, 1, 1, longest]; None where all are equally long."""
-        if batch not in self._made:
-            self._made[batch] = padding_mask(batch.lengths, self._like)
-        return self._made[batch]
+    def of_batch(self, batch: AnswerBatch, window: int | None) -> Visibility:
+        """What each answer sees of the keys from the shortest one's `first_key` on."""
+        if (batch, window) not in self._made:
+            mask = padding_mask(batch.lengths, window, self._like)
+            self._made[batch, window] = Visibility(mask)
+        return self._made[batch, window]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,27 +163,53 @@ def attention_step(step: AttentionStep) -> Iterator[None]:
         _current_step.reset(token)
 
 
-def causal_mask(num_rows: int, num_past: int, like: torch.Tensor) -> torch.Tensor | None:
-    """Additive mask [rows, num_past + rows], in the type and on the device of `like`."""
-    if num_rows == 1 or num_past == 0:
-        return None
-    mask = torch.full((num_rows, num_past + num_rows), float("-inf"), device=like.device)
-    return mask.triu_(num_past + 1).to(like.dtype)
+def first_key(position: int, window: int | None) -> int:
+    """First key that the row at a position sees."""
+    return 0 if window is None else max(0, position + 1 - window)
 
 
-def padding_mask(lengths: tuple[int, ...], like: torch.Tensor) -> torch.Tensor | None:
-    """Additive mask [n, 1, 1, longest] over what lies behind each sequence's end."""
+def causal_visibility(
+    num_rows: int, num_past: int, window: int | None, like: torch.Tensor
+) -> Visibility:
+    """What rows that follow `num_past` tokens see of the keys from the first row's first on.
+
+    A mask, where one is needed, is [rows, keys] in the type and on the device of `like`.
+    """
+    length = num_past + num_rows
+    if num_rows == 1:
+        return EVERY_KEY
+    if num_past == 0 and first_key(length - 1, window) == 0:
+        return Visibility(is_causal=True)
+    rows = torch.arange(num_past, length, device=like.device)[:, None]
+    keys = torch.arange(first_key(num_past, window), length, device=like.device)
+    hidden = keys > rows
+    if window is not None:
+        hidden |= keys <= rows - window
+    mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
+    return Visibility(mask.masked_fill_(hidden, float("-inf")))
+
+
+def padding_mask(
+    lengths: tuple[int, ...], window: int | None, like: torch.Tensor
+) -> torch.Tensor | None:
+    """Additive mask [n, 1, 1, keys] over what one row of each of n sequences does not see.
+
+    Keys go from the first that the shortest one sees to the end of the longest.
+    """
     longest = max(lengths)
     if min(lengths) == longest:
         return None
+    begin = first_key(min(lengths) - 1, window)
+    keys = torch.arange(begin, longest, device=like.device)
     ends = torch.tensor(lengths, device=like.device)[:, None, None, None]
-    mask = torch.zeros((len(lengths), 1, 1, longest), dtype=like.dtype, device=like.device)
-    return mask.masked_fill_(torch.arange(longest, device=like.device) >= ends, float("-inf"))
+    hidden = keys >= ends
+    if window is not None:
+        hidden |= keys < ends - window
+    mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
+    return mask.masked_fill_(hidden, float("-inf"))
 
 
-def attend_packed(
-    query: torch.Tensor, layer: AttentionLayer, step: AttentionStep
-) -> torch.Tensor:
+def attend_packed(query: torch.Tensor, layer: AttentionLayer, step: AttentionStep) -> torch.Tensor:
     """Attention without copies of keys or values wherever a sequence lies in one run."""
     if len(step.batches) == 1 and step.batches[0].end == len(query):
         return _attend_answers(query, layer, step, step.batches[0])
@@ -195,37 +227,45 @@ def attend_packed(
 def _attend_answers(
     query: torch.Tensor, layer: AttentionLayer, step: AttentionStep, batch: AnswerBatch
 ) -> torch.Tensor:
-    """One row a sequence; the query heads that share a key head are rows of a small product."""
+    """One row a sequence."""
     keys, values = step.kv_cache.batch(layer.index, batch.first_slot, batch.stride, batch.lengths)
-    num_rows, num_heads, head_dim = query.shape
-    grouped = query.reshape(num_rows, keys.shape[1], -1, head_dim)
-    attended = scaled_dot_product_attention(
-        grouped, keys, values, attn_mask=step.masks.of_batch(batch), scale=layer.scaling
-    )
-    return attended.reshape(num_rows, num_heads, head_dim)
+    begin = first_key(min(batch.lengths) - 1, layer.window)
+    visible = step.masks.of_batch(batch, layer.window)
+    return _attend_rows(query, keys[:, :, begin:], values[:, :, begin:], visible, layer)
 
 
 def _attend_span(
     query: torch.Tensor, layer: AttentionLayer, step: AttentionStep, span: AttentionSpan
 ) -> torch.Tensor:
     rows = query[span.begin : span.end]
-    keys = step.kv_cache.keys(layer.index, span.place, span.length).transpose(0, 1)[None]
-    values = step.kv_cache.values(layer.index, span.place, span.length).transpose(0, 1)[None]
-    if span.num_rows == 1:
-        grouped = rows.reshape(1, keys.shape[1], -1, rows.shape[-1])
-        attended = scaled_dot_product_attention(grouped, keys, values, scale=layer.scaling)
-        return attended.reshape(rows.shape)
-    mask = step.masks.of_span(span)
-    attended = scaled_dot_product_attention(
-        rows.transpose(0, 1)[None],
-        keys,
-        values,
-        attn_mask=mask,
-        is_causal=mask is None,
-        scale=layer.scaling,
-        enable_gqa=True,
+    begin = first_key(span.num_past, layer.window)
+    keys, values = (
+        read(layer.index, span.place, span.length)[begin:].transpose(0, 1)[None]
+        for read in (step.kv_cache.keys, step.kv_cache.values)
     )
-    return attended[0].transpose(0, 1)
+    visible = step.masks.of_span(span, layer.window)
+    if span.num_rows == 1:
+        return _attend_rows(rows, keys, values, visible, layer)
+    sinks = None if layer.sinks is None else layer.sinks[:, None]
+    rows = rows.transpose(0, 1)[None]
+    return attend(rows, keys, values, visible, layer.scaling, sinks)[0].transpose(0, 1)
+
+
+def _attend_rows(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    visible: Visibility,
+    layer: AttentionLayer,
+) -> torch.Tensor:
+    """Query [n, heads, d], keys and values [n, kv heads, length, d] -> [n, heads, d].
+
+    The query heads that share a key head are rows of one small product.
+    """
+    num_kv_heads = keys.shape[1]
+    grouped = query.reshape(len(query), num_kv_heads, -1, query.shape[-1])
+    sinks = None if layer.sinks is None else layer.sinks.view(num_kv_heads, -1)
+    return attend(grouped, keys, values, visible, layer.scaling, sinks).reshape(query.shape)
 
 
 def attend_reference(
@@ -237,21 +277,26 @@ def attend_reference(
         keys = step.kv_cache.keys(layer.index, span.place, span.length)
         values = step.kv_cache.values(layer.index, span.place, span.length)
         rows = query[span.begin : span.end]
-        output[span.begin : span.end] = _textbook(rows, keys, values, layer.scaling)
+        output[span.begin : span.end] = _textbook(rows, keys, values, layer)
     return output
 
 
 def _textbook(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layer: AttentionLayer
 ) -> torch.Tensor:
     """Query [n, heads, d], the last n of the length; keys and values [length, kv heads, d]."""
     num_rows, num_heads, head_dim = query.shape
     length, num_kv_heads, _ = keys.shape
     grouped = query.reshape(num_rows, num_kv_heads, num_heads // num_kv_heads, head_dim)
-    scores = torch.einsum("nkgd,lkd->kgnl", grouped.float(), keys.float()) * scaling
-    positions = torch.arange(length, device=query.device)
-    future = positions[None, :] > positions[length - num_rows :, None]
-    weights = scores.masked_fill(future, float("-inf")).softmax(dim=-1)
+    scores = torch.einsum("nkgd,lkd->kgnl", grouped.float(), keys.float()) * layer.scaling
+    ages = torch.arange(length - num_rows, length, device=query.device)[:, None]
+    ages = ages - torch.arange(length, device=query.device)
+    hidden = (ages < 0) if layer.window is None else (ages < 0) | (ages >= layer.window)
+    scores = scores.masked_fill(hidden, float("-inf"))
+    if layer.sinks is not None:
+        sinks = layer.sinks.float().view(*scores.shape[:2], 1, 1).expand(*scores.shape[:3], 1)
+        scores = torch.cat([scores, sinks], dim=-1)
+    weights = scores.softmax(dim=-1)[..., :length]
     attended = torch.einsum("kgnl,lkd->nkgd", weights, values.float())
     return attended.reshape(num_rows, num_heads, head_dim).to(query.dtype)
 
@@ -268,9 +313,14 @@ def _implementation(backend: AttentionBackend) -> Callable[..., tuple[torch.Tens
     ) -> tuple[torch.Tensor, None]:
         """Query [1, heads, T, d], key and value [1, kv heads, T, d] -> [1, T, heads, d]."""
         # Masks of transformers are for batches with padding; spans say all that is needed.
-        del attention_mask, kwargs
+        del attention_mask
         step = _current_step.get()
-        layer = AttentionLayer(cast("int", module.layer_idx), scaling)
+        layer = AttentionLayer(
+            cast("int", module.layer_idx),
+            scaling,
+            cast("int | None", kwargs.get("sliding_window")),
+            cast("torch.Tensor | None", kwargs.get("s_aux")),
+        )
         query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
         step.kv_cache.write(layer.index, step.slots, key, value)
         return backend(query, layer, step)[None], None

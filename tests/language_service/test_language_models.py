@@ -1,5 +1,6 @@
-"""Mixture-of-experts models load from published tensor names, and nothing is lost or swapped."""
+"""Every kind of language model: loaded from published names, and exact in the engine."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,17 @@ from transformers import PreTrainedModel
 
 from common.errors import CheckpointError
 from common.model_config import load_model_config
+from language_service.attention import PAGED_ATTENTION, PAGED_ATTENTION_REFERENCE
+from language_service.scheduler import EngineLimits
 from language_service.weights import load_language_model
+from tests.language_service.harness import (
+    build_engine,
+    generate,
+    greedy,
+    mixed_prompts,
+    run,
+    submit,
+)
 from tests.language_service.language_models import (
     CONFIGS,
     build_language_model,
@@ -98,3 +109,40 @@ def test_a_wrong_expert_is_named(
     save_file({**tensors, name: tensor}, directory / "model.safetensors")
     with pytest.raises(CheckpointError, match=words):
         load(directory)
+
+
+MAX_TOKENS = 24
+PROMPTS = mixed_prompts()
+
+
+@pytest.mark.parametrize("attention", [PAGED_ATTENTION, PAGED_ATTENTION_REFERENCE])
+@pytest.mark.parametrize("max_batch_tokens", [16, 64, 512])
+@pytest.mark.parametrize("kind", MIXTURES)
+def test_greedy_answers_equal_generate(kind: str, max_batch_tokens: int, attention: str) -> None:
+    limits = EngineLimits(256, max_batch_tokens, max_sequences=4)
+    engine = build_engine(build_language_model(kind, attention), limits)
+    answers = [submit(engine, str(i), p, greedy(MAX_TOKENS)) for i, p in enumerate(PROMPTS)]
+    run(engine)
+    assert [answer.token_ids for answer in answers] == generated(kind)
+
+
+@pytest.mark.parametrize("kind", MIXTURES)
+def test_the_expected_answers_are_varied(kind: str) -> None:
+    assert len({token_id for answer in generated(kind) for token_id in answer}) > 80
+
+
+@cache
+def generated(kind: str) -> list[list[int]]:
+    """What transformers' own `generate` answers."""
+    model = build_language_model(kind, "eager")
+    return [generate(model, prompt, MAX_TOKENS) for prompt in PROMPTS]
+
+
+def test_rotary_frequencies_do_not_depend_on_the_step() -> None:
+    rotary = build_language_model("gpt_oss", "eager").model.rotary_emb
+    x, position = torch.zeros(1), torch.tensor([[3]])
+    alone, before = rotary(x, position), rotary.inv_freq.clone()
+    beside = rotary(x, torch.tensor([[3, 100_000]]))
+    assert torch.equal(rotary.inv_freq, before)
+    assert torch.equal(alone[0][0, 0], beside[0][0, 0])
+    assert torch.equal(alone[1][0, 0], beside[1][0, 0])
