@@ -1,18 +1,17 @@
-"""One answer on a language replica: tokenise, check, reserve, wait for the pictures, generate.
+"""One answer on a language replica: tokenise, check, reserve, look up, generate.
 
-The asyncio side of the engine. Whatever ends the answer early, the context managers give back the
-reservation and the engine forgets the sequence.
+The asyncio side of the engine. The prompt is submitted before its pictures have come, and each
+picture is supplied as it does. Whatever ends the answer early, the engine forgets the sequence and
+the context manager gives back the reservation, in that order.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
-import torch
-
-from common.errors import MismatchError
+from common.errors import InvalidRequestError, MismatchError
 from common.types import SamplingParameters
 from language_service.engine import LanguageEngine
 from language_service.generation import (
@@ -23,9 +22,11 @@ from language_service.generation import (
     TokensGenerated,
 )
 from language_service.generation_defaults import SamplingDefaults, check_token_ids
-from language_service.inbox import Inbox
-from language_service.prompt import ImageSegment, Prompt, PromptLayout, VisualSegment
+from language_service.inbox import ArrivedImage, Inbox, Reservation
+from language_service.picture_reuse import reuse_pictures
+from language_service.prompt import PromptLayout, VisualSegment
 from language_service.requests import LanguageRequest
+from language_service.token_keys import picture_identity
 from language_service.tokenizer import ChatTokenizer
 
 
@@ -74,7 +75,11 @@ class AnswerDefaults:
 
 
 class Answerer:
-    """Answers requests on one engine and one inbox."""
+    """Answers requests on one engine and one inbox.
+
+    Attributes:
+        num_reused_images: Pictures that were neither encoded nor sent.
+    """
 
     def __init__(
         self,
@@ -87,17 +92,21 @@ class Answerer:
         self._inbox = inbox
         self._engine = engine
         self._defaults = defaults
+        self.num_reused_images = 0
 
     def token_text(self, token_id: int) -> str:
         """Text of one token alone."""
         return self._tokenizer.token_text(token_id)
 
-    async def answer(self, request: LanguageRequest) -> AsyncGenerator[AnswerEvent, None]:
+    async def answer(
+        self, request: LanguageRequest, timeout_seconds: float | None = None
+    ) -> AsyncGenerator[AnswerEvent, None]:
         """Answer one request: accepted, tokens, answered.
 
         Raises:
             MismatchError: The router paired another model.
             InvalidRequestError: The prompt does not fit.
+            DeadlineExpiredError: The time is over.
         """
         arrived_at = time.monotonic()
         ours = self._inbox.accepted.model_fingerprint
@@ -106,16 +115,48 @@ class Answerer:
                 "Model fingerprint differs: the router paired "
                 f"{request.model_fingerprint}, this replica serves {ours}."
             )
+        deadline = math.inf if timeout_seconds is None else arrived_at + timeout_seconds
         layout = await asyncio.to_thread(self._tokenizer.layout, request.messages)
         sampling = self._sampling(request, layout)
         async with self._inbox.reserve(request.request_id, request.images) as reservation:
-            needed = tuple(range(len(request.images)))
-            yield Accepted(needed, time.monotonic() - arrived_at)
-            prompt = fill(layout, await reservation.arrived())
-            # Closed here and not by the garbage collector, so that the engine stops first.
-            async with aclosing(self._generate(request.request_id, prompt, sampling)) as events:
-                async for event in events:
+            answer = _Answer(request.request_id, self._engine)
+            self._submit(answer, request, layout, sampling, deadline, reservation)
+            try:
+                needed = tuple(i for i, slot in enumerate(reservation.slots) if slot.is_open)
+                yield Accepted(needed, time.monotonic() - arrived_at)
+                async for event in answer.events(layout.num_text_tokens):
                     yield event
+            finally:
+                self._engine.cancel(request.request_id)
+
+    def _submit(
+        self,
+        answer: "_Answer",
+        request: LanguageRequest,
+        layout: PromptLayout,
+        sampling: SamplingParameters,
+        deadline: float,
+        reservation: Reservation,
+    ) -> None:
+        """Hold the pictures that the cache knows and give the rest to the engine as it comes."""
+        reuse = reuse_pictures(layout, request.images, self._inbox.accepted, self._engine)
+        self._inbox.skip(reservation, reuse.image_indexes)
+        self.num_reused_images += len(reuse.image_indexes)
+        answer.num_visual_tokens = reuse.num_visual_tokens
+        images = request.images
+        reservation.on_arrival = lambda arrived: answer.supply(
+            arrived, images[arrived.image_index].image_key
+        )
+        generation = GenerationRequest(
+            request.request_id, reuse.prompt, sampling, answer.pass_on, reuse.hold,
+            request.priority, deadline,
+        )  # fmt: skip
+        try:
+            self._engine.submit(generation)
+        except InvalidRequestError:
+            if reuse.hold is not None:
+                self._engine.let_go(reuse.hold)
+            raise
 
     def _sampling(self, request: LanguageRequest, layout: PromptLayout) -> SamplingParameters:
         """Fill in defaults and check that prompt and answer fit, at full resolution."""
@@ -128,38 +169,41 @@ class Answerer:
         check_token_ids(asked, self._tokenizer.vocabulary_size)
         return self._defaults.sampling.resolve(asked, max_tokens)
 
-    async def _generate(
-        self, request_id: str, prompt: Prompt, sampling: SamplingParameters
-    ) -> AsyncGenerator[TokensGenerated | Answered, None]:
-        loop = asyncio.get_running_loop()
-        events: asyncio.Queue[EngineEvent] = asyncio.Queue()
 
-        def pass_on(event: EngineEvent) -> None:
-            loop.call_soon_threadsafe(events.put_nowait, event)
+class _Answer:
+    """One answer under way, on the event loop."""
 
-        self._engine.submit(GenerationRequest(request_id, prompt, sampling, pass_on))
-        try:
-            while True:
-                event = await events.get()
-                if isinstance(event, GenerationFailed):
-                    raise event.error
-                if isinstance(event, GenerationFinished):
-                    if event.text:
-                        yield TokensGenerated((), event.text)
-                    yield Answered(event, prompt.num_text_tokens, prompt.num_visual_tokens)
-                    return
-                yield event
-        finally:
-            self._engine.cancel(request_id)
+    def __init__(self, request_id: str, engine: LanguageEngine) -> None:
+        self._request_id = request_id
+        self._engine = engine
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[EngineEvent] = asyncio.Queue()
+        self.num_visual_tokens = 0
 
+    def pass_on(self, event: EngineEvent) -> None:
+        """Take an event from the engine's thread."""
+        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
-def fill(layout: PromptLayout, embeddings: tuple[torch.Tensor, ...]) -> Prompt:
-    """Put the pictures' embeddings, each [n, hidden_size], into their places."""
-    return Prompt(
-        tuple(
-            VisualSegment(embeddings[segment.image_index])
-            if isinstance(segment, ImageSegment)
-            else segment
-            for segment in layout.segments
-        )
-    )
+    def supply(self, arrived: ArrivedImage, image_key: bytes) -> None:
+        """Give a picture that has come to the engine."""
+        identity = picture_identity(image_key, arrived.tile_tokens)
+        self.num_visual_tokens += arrived.embeddings.shape[0]
+        picture = VisualSegment(arrived.embeddings, identity)
+        self._engine.supply(self._request_id, arrived.image_index, picture)
+
+    async def events(self, num_text_tokens: int) -> AsyncIterator[TokensGenerated | Answered]:
+        """Follow the answer to its end.
+
+        Raises:
+            DvdError: It has failed.
+        """
+        while True:
+            event = await self._events.get()
+            if isinstance(event, GenerationFailed):
+                raise event.error
+            if isinstance(event, GenerationFinished):
+                if event.text:
+                    yield TokensGenerated((), event.text)
+                yield Answered(event, num_text_tokens, self.num_visual_tokens)
+                return
+            yield event

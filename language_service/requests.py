@@ -29,6 +29,7 @@ class LanguageRequest:
         images: The pictures that the messages refer to, by position.
         sampling: How the answer's tokens are chosen.
         model_fingerprint: What the router paired.
+        priority: Steps of head start over other requests.
     """
 
     request_id: str
@@ -36,13 +37,14 @@ class LanguageRequest:
     images: tuple[ExpectedImage, ...]
     sampling: SamplingRequest
     model_fingerprint: str
+    priority: int = 0
 
 
 def read_request(wire: language_pb2.LanguageServiceGenerateRequest) -> LanguageRequest:
     """Translate a wire request.
 
     Raises:
-        InvalidRequestError: A message has no role.
+        InvalidRequestError: A message has no role, or a resolution is not one of its picture's.
     """
     images: list[ExpectedImage] = []
     return LanguageRequest(
@@ -51,6 +53,7 @@ def read_request(wire: language_pb2.LanguageServiceGenerateRequest) -> LanguageR
         images=tuple(images),
         sampling=read_sampling(wire.sampling),
         model_fingerprint=wire.model_fingerprint,
+        priority=wire.priority,
     )
 
 
@@ -65,5 +68,17 @@ def _part(wire: language_pb2.PromptPart, images: list[ExpectedImage]) -> TextPar
     if wire.WhichOneof("part") == "text":
         return TextPart(wire.text)
     first = len(images)
-    images += [ExpectedImage(image.image_key, image.num_tiles) for image in wire.image_group.images]
+    images += [_image(image) for image in wire.image_group.images]
     return ImageGroupPart(tuple(range(first, len(images))))
+
+
+def _image(wire: language_pb2.PromptImage) -> ExpectedImage:
+    if not wire.HasField("resolution"):
+        return ExpectedImage(wire.image_key, wire.num_tiles)
+    compressed = tuple(wire.resolution.compressed)
+    if len(compressed) != wire.num_tiles:
+        raise InvalidRequestError(
+            f"A picture of {wire.num_tiles} tiles has a resolution of {len(compressed)}.",
+            "messages",
+        )
+    return ExpectedImage(wire.image_key, wire.num_tiles, compressed)

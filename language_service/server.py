@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from common.errors import EmbeddingRejectedError
 from common.load_watch import watch_load
-from common.rpc import RpcContext
+from common.rpc import RpcContext, remaining_seconds
 from common.sampling_wire import write_stop
 from common.types import FinishReason
 from language_service.answering import Accepted, Answered, Answerer, AnswerEvent
@@ -61,7 +61,8 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
         context: RpcContext,
     ) -> AsyncIterator[language_pb2.LanguageServiceGenerateResponse]:
         """Answer one request."""
-        async with aclosing(self._answerer.answer(read_request(request))) as events:
+        answer = self._answerer.answer(read_request(request), remaining_seconds(context))
+        async with aclosing(answer) as events:
             async for event in events:
                 yield self._event(event)
 
@@ -148,6 +149,7 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
             prefill_seconds=finished.prefill_seconds,
             decode_seconds=finished.decode_seconds,
             stop=write_stop(finished.stop),
+            cached_tokens=finished.num_cached_tokens,
         )
 
 

@@ -54,6 +54,7 @@ class TokenUsage:
         tiles: Tiles over all pictures.
         compressed_tiles: Tiles sent at the compressed rate.
         completion_tokens: Tokens of the answer.
+        cached_tokens: Prompt tokens that were not computed for this request.
     """
 
     text_tokens: int
@@ -62,6 +63,7 @@ class TokenUsage:
     tiles: int
     compressed_tiles: int
     completion_tokens: int
+    cached_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,7 @@ def _finished(event: AnswerFinished) -> inference_pb2.GenerateFinished:
             tiles=usage.tiles,
             compressed_tiles=usage.compressed_tiles,
             completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
         ),
         timings=inference_pb2.StageTimings(
             queue_seconds=seconds.queue,

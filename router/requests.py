@@ -55,6 +55,7 @@ class ValidRequest:
         sampling: How the answer's tokens are chosen.
         scope: Scope of the resolution rule.
         cost: What it takes.
+        priority: Steps of head start over other requests.
     """
 
     request_id: str
@@ -63,3 +64,4 @@ class ValidRequest:
     sampling: SamplingRequest
     scope: ResolutionScope
     cost: RequestCost
+    priority: int = 0

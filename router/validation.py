@@ -15,6 +15,7 @@ from router.requests import RequestCost, ValidImage, ValidRequest
 from router.sampling import validate_sampling
 
 MAX_REQUEST_ID_CHARACTERS = 128
+MAX_PRIORITY = 100
 # Cost estimate only; the language service counts exactly.
 BYTES_PER_TOKEN = 3
 ASSUMED_ANSWER_TOKENS = 256
@@ -77,6 +78,7 @@ class RequestValidator:
             sampling=sampling,
             scope=self._scope(wire),
             cost=cost,
+            priority=self._priority(wire.priority),
         )
 
     @staticmethod
@@ -87,6 +89,14 @@ class RequestValidator:
                 "request_id",
             )
         return given or uuid.uuid4().hex
+
+    @staticmethod
+    def _priority(given: int) -> int:
+        if abs(given) > MAX_PRIORITY:
+            raise InvalidRequestError(
+                f"priority must be from -{MAX_PRIORITY} to {MAX_PRIORITY}.", "priority"
+            )
+        return given
 
     def _messages(
         self, wire: inference_pb2.GenerateRequest, images: list[ValidImage]

@@ -65,3 +65,21 @@ def test_a_message_needs_a_role(role: inference_pb2.Role) -> None:
     with pytest.raises(InvalidRequestError, match=r"A message has no role\.") as caught:
         read(language_pb2.PromptMessage(role=role, parts=[text("Hello.")]))
     assert caught.value.field == "messages"
+
+
+def picture(num_tiles: int, *compressed: bool) -> language_pb2.PromptMessage:
+    resolution = language_pb2.PromptImageResolution(compressed=compressed)
+    image = language_pb2.PromptImage(image_key=b"a", num_tiles=num_tiles, resolution=resolution)
+    wanted = language_pb2.PromptImageGroup(images=[image])
+    return language_pb2.PromptMessage(
+        role=USER, parts=[language_pb2.PromptPart(image_group=wanted)]
+    )
+
+
+def test_a_resolution_is_kept_where_it_is_decided() -> None:
+    assert read(picture(2, True, False)).images == (ExpectedImage(b"a", 2, (True, False)),)
+
+
+def test_a_resolution_of_another_tile_count_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="2 tiles has a resolution of 1"):
+        read(picture(2, True))

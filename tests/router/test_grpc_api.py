@@ -33,7 +33,7 @@ STARTED = AnswerStarted("r1", seed=5, image_tiles=(3, 1))
 DELTA = AnswerDelta((1, 2), "ab")
 FINISHED = AnswerFinished(
     finish_reason=FinishReason.LENGTH,
-    usage=TokenUsage(1, 2, 3, 4, 5, 6),
+    usage=TokenUsage(1, 2, 3, 4, 5, 6, 7),
     seconds=StageSeconds(
         *(0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5), time_to_first_token=8.5, total=9.5
     ),
@@ -123,6 +123,7 @@ async def test_usage_and_timings_cross_the_wire_whole() -> None:
         tiles=4,
         compressed_tiles=5,
         completion_tokens=6,
+            cached_tokens=7,
     )
     assert finished.finished.timings == inference_pb2.StageTimings(
         queue_seconds=0.5,
@@ -200,7 +201,7 @@ async def test_a_client_that_goes_away_is_counted_and_leaves_nothing_open(num_ev
 
 async def test_an_answer_without_a_token_has_no_first_token() -> None:
     finished = AnswerFinished(
-        FinishReason.STOP, TokenUsage(1, 0, 0, 0, 0, 0), StageSeconds(total=1.0)
+        FinishReason.STOP, TokenUsage(1, 0, 0, 0, 0, 0, 0), StageSeconds(total=1.0)
     )
     door = Door(STARTED, finished)
     [event async for event in door.generate()]

@@ -40,6 +40,7 @@ REQUEST = ValidRequest(
     scope=ResolutionScope.REQUEST,
     cost=RequestCost(0, 0, 0),
 )
+UNDECIDED = (None, None)
 ACCEPTED = Response(accepted=language_pb2.GenerateAccepted(needed_images=[0], queue_seconds=0.5))
 DELTA = Response(delta=inference_pb2.GenerateDelta(token_ids=[4, 5], text="ab"))
 FINISHED = Response(
@@ -48,6 +49,7 @@ FINISHED = Response(
         text_tokens=1,
         visual_tokens=2,
         completion_tokens=3,
+        cached_tokens=7,
         queue_seconds=4,
         prefill_seconds=5,
         decode_seconds=6,
@@ -95,19 +97,19 @@ def client_of(address: str) -> LanguageClient:
 async def test_an_answer_is_followed_to_its_end() -> None:
     async with serving(ADD, Language((ACCEPTED, DELTA, FINISHED))) as loopback:
         client = client_of(loopback.address)
-        stream = client.open(REQUEST, "fingerprint", 20)
+        stream = client.open(REQUEST, UNDECIDED, "fingerprint", 20)
         assert await stream.accepted() == Acceptance((0,), 0.5)
         events = [event async for event in stream.events()]
         await stream.ended()
         await client.close()
-    assert events == [AnswerDelta((4, 5), "ab"), AnswerEnd(FinishReason.LENGTH, 1, 2, 3, 4, 5, 6)]
+    assert events == [AnswerDelta((4, 5), "ab"), AnswerEnd(FinishReason.LENGTH, 1, 2, 3, 7, 4, 5, 6)]
 
 
 async def test_the_request_names_its_pictures_by_key_and_tile_count() -> None:
     language = Language((ACCEPTED,))
     async with serving(ADD, language) as loopback:
         client = client_of(loopback.address)
-        await client.open(REQUEST, "fingerprint", 20).accepted()
+        await client.open(REQUEST, UNDECIDED, "fingerprint", 20).accepted()
         await client.close()
     (wire,) = language.asked
     assert (wire.request_id, wire.model_fingerprint) == ("r1", "fingerprint")
@@ -127,7 +129,7 @@ async def test_what_a_client_left_open_stays_open_and_the_seed_is_set() -> None:
     language = Language((ACCEPTED,))
     async with serving(ADD, language) as loopback:
         client = client_of(loopback.address)
-        await client.open(REQUEST, "fingerprint", 20).accepted()
+        await client.open(REQUEST, UNDECIDED, "fingerprint", 20).accepted()
         await client.close()
     sampling = language.asked[0].sampling
     assert not sampling.HasField("max_tokens")
@@ -140,7 +142,7 @@ async def test_a_replica_that_does_not_accept_first_is_at_fault(script: tuple[An
     async with serving(ADD, Language(script)) as loopback:
         client = client_of(loopback.address)
         with pytest.raises(DvdError, match=r"Internal error\."):
-            await client.open(REQUEST, "fingerprint", 20).accepted()
+            await client.open(REQUEST, UNDECIDED, "fingerprint", 20).accepted()
         await client.close()
 
 
@@ -148,7 +150,7 @@ async def test_a_refusal_is_told() -> None:
     async with serving(ADD, Language(error=OverloadedError("Full.", 3.0))) as loopback:
         client = client_of(loopback.address)
         with pytest.raises(OverloadedError, match="Full"):
-            await client.open(REQUEST, "fingerprint", 20).accepted()
+            await client.open(REQUEST, UNDECIDED, "fingerprint", 20).accepted()
         await client.close()
 
 
@@ -156,7 +158,7 @@ async def test_cancelling_reaches_the_replica() -> None:
     language = Language((ACCEPTED,), waits=True)
     async with serving(ADD, language) as loopback:
         client = client_of(loopback.address)
-        stream = client.open(REQUEST, "fingerprint", 20)
+        stream = client.open(REQUEST, UNDECIDED, "fingerprint", 20)
         await stream.accepted()
         stream.cancel()
         await asyncio.wait_for(language.left.wait(), 5)
@@ -167,7 +169,7 @@ async def test_cancelling_reaches_the_replica() -> None:
 async def test_closing_the_client_under_an_answer_is_a_lost_replica() -> None:
     async with serving(ADD, Language((ACCEPTED,), waits=True)) as loopback:
         client = client_of(loopback.address)
-        stream = client.open(REQUEST, "fingerprint", 20)
+        stream = client.open(REQUEST, UNDECIDED, "fingerprint", 20)
         await stream.accepted()
         following = asyncio.create_task(anext(stream.events()))
         await turn()
@@ -181,7 +183,7 @@ async def test_no_answer_begins_on_a_closed_client() -> None:
         client = client_of(loopback.address)
         await client.close()
         with pytest.raises(UnavailableError):
-            client.open(REQUEST, "fingerprint", 20)
+            client.open(REQUEST, UNDECIDED, "fingerprint", 20)
 
 
 async def test_it_tells_what_is_served_and_how_busy() -> None:

@@ -112,18 +112,20 @@ class SamplingParameters(_message.Message):
     def __init__(self, max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., seed: _Optional[int] = ..., top_p: _Optional[float] = ..., top_k: _Optional[int] = ..., min_p: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., presence_penalty: _Optional[float] = ..., frequency_penalty: _Optional[float] = ..., stop: _Optional[_Iterable[str]] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., logit_bias: _Optional[_Mapping[int, float]] = ..., ignore_eos: _Optional[bool] = ..., logprobs: _Optional[int] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("request_id", "model", "messages", "sampling", "resolution_scope")
+    __slots__ = ("request_id", "model", "messages", "sampling", "resolution_scope", "priority")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     RESOLUTION_SCOPE_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
     sampling: SamplingParameters
     resolution_scope: ResolutionScope
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., sampling: _Optional[_Union[SamplingParameters, _Mapping]] = ..., resolution_scope: _Optional[_Union[ResolutionScope, str]] = ...) -> None: ...
+    priority: int
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., sampling: _Optional[_Union[SamplingParameters, _Mapping]] = ..., resolution_scope: _Optional[_Union[ResolutionScope, str]] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class ImageResolution(_message.Message):
     __slots__ = ("columns", "rows", "has_thumbnail", "scores", "compressed")
@@ -140,20 +142,22 @@ class ImageResolution(_message.Message):
     def __init__(self, columns: _Optional[int] = ..., rows: _Optional[int] = ..., has_thumbnail: _Optional[bool] = ..., scores: _Optional[_Iterable[float]] = ..., compressed: _Optional[_Iterable[bool]] = ...) -> None: ...
 
 class Usage(_message.Message):
-    __slots__ = ("text_tokens", "visual_tokens", "visual_tokens_before_resolution", "tiles", "compressed_tiles", "completion_tokens")
+    __slots__ = ("text_tokens", "visual_tokens", "visual_tokens_before_resolution", "tiles", "compressed_tiles", "completion_tokens", "cached_tokens")
     TEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     VISUAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
     VISUAL_TOKENS_BEFORE_RESOLUTION_FIELD_NUMBER: _ClassVar[int]
     TILES_FIELD_NUMBER: _ClassVar[int]
     COMPRESSED_TILES_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     text_tokens: int
     visual_tokens: int
     visual_tokens_before_resolution: int
     tiles: int
     compressed_tiles: int
     completion_tokens: int
-    def __init__(self, text_tokens: _Optional[int] = ..., visual_tokens: _Optional[int] = ..., visual_tokens_before_resolution: _Optional[int] = ..., tiles: _Optional[int] = ..., compressed_tiles: _Optional[int] = ..., completion_tokens: _Optional[int] = ...) -> None: ...
+    cached_tokens: int
+    def __init__(self, text_tokens: _Optional[int] = ..., visual_tokens: _Optional[int] = ..., visual_tokens_before_resolution: _Optional[int] = ..., tiles: _Optional[int] = ..., compressed_tiles: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
 
 class StageTimings(_message.Message):
     __slots__ = ("queue_seconds", "preprocess_seconds", "vit_seconds", "gate_seconds", "project_seconds", "transfer_seconds", "prefill_seconds", "decode_seconds", "time_to_first_token_seconds", "total_seconds")
