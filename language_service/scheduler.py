@@ -277,13 +277,12 @@ class Scheduler:
         """Start a sequence if there is a seat and room for all that is known of it."""
         if len(self._running) == self._limits.max_sequences:
             return False
-        num_tokens = sequence.num_known_tokens
-        # A block for each answer under way, so that nobody is admitted only to give way at once.
-        headroom = len(self._running) * self._blocks.block_size
-        if self._running and num_tokens + headroom > self._blocks.num_free_tokens:
+        if self._running and not self._has_room(sequence):
             return False
         match = self._match(sequence)
-        opened = self._blocks.open(num_tokens, _spare(sequence), match, sequence.hold)
+        opened = self._blocks.open(
+            sequence.num_known_tokens, _spare(sequence), match, sequence.hold
+        )
         if opened is None:
             return False
         self._waiting.remove(sequence)
@@ -296,6 +295,21 @@ class Scheduler:
             draft.admitted.append(sequence)
         draft.add(sequence, opened.table, min(sequence.num_uncomputed_tokens, draft.budget))
         return True
+
+    def _has_room(self, sequence: Sequence) -> bool:
+        """Whether there is room for a newcomer, if others do without what they need later."""
+        blocks = self._blocks
+        # A block for each answer under way, so that nobody is admitted only to give way at once.
+        needed = blocks.num_blocks(sequence.num_known_tokens) + len(self._running)
+        if needed * blocks.block_size <= blocks.num_free_tokens:
+            return True
+        spare = sum(
+            len(table.blocks) - blocks.num_blocks(each.num_known_tokens)
+            for each, table in self._running.items()
+        )
+        if (needed - spare) * blocks.block_size > blocks.num_free_tokens:
+            return False
+        return self._trim()
 
     def _match(self, sequence: Sequence) -> PrefixMatch:
         match = self._blocks.match(sequence.keys(), _limit(sequence))

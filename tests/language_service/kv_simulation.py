@@ -10,15 +10,8 @@ import torch
 
 from common.types import SamplingParameters
 from language_service.block_tables import KvBlocks
-from language_service.prompt import (
-    HeldSegment,
-    ImageSegment,
-    Prompt,
-    PromptSegment,
-    TextSegment,
-    VisualSegment,
-)
-from language_service.scheduler import EngineLimits, Scheduler, StepPlan
+from language_service.prompt import HeldSegment, Prompt, PromptSegment, VisualSegment
+from language_service.scheduler import Chunk, EngineLimits, Scheduler, StepPlan
 from language_service.sequence import Sequence
 from language_service.token_keys import TokenKeys, picture_identity
 
@@ -107,7 +100,7 @@ class Simulation:
                 return
         raise AssertionError("it never ends")
 
-    def _compute(self, sequence: Sequence, slots: list[int], chunk) -> None:
+    def _compute(self, sequence: Sequence, slots: list[int], chunk: Chunk) -> None:
         begin, keys = sequence.num_computed_tokens, sequence.keys()
         for position in range(begin):
             assert self.slots[slots[position]] == keys.slice(0, position + 1)
@@ -123,12 +116,3 @@ class Simulation:
         if len(sequence.output_ids) == sequence.sampling.max_tokens:
             self.remove(sequence)
             self.finished.append(sequence)
-
-
-__all__ = [
-    "ImageSegment",
-    "Simulation",
-    "TextSegment",
-    "picture",
-    "sequence_of",
-]
