@@ -97,10 +97,12 @@ def build_engine(
     num_kv_tokens: int = 2048,
     eos_token_ids: frozenset[int] = frozenset(),
     block_size: int = 16,
+    keeps_prefixes: bool = True,
 ) -> LanguageEngine:
     """An engine whose clock ticks once a reading."""
     ticks = itertools.count()
-    kv_cache = KvCache.for_model(model, KvBlocks(num_kv_tokens, block_size))
+    blocks = KvBlocks(num_kv_tokens, block_size, keeps_prefixes=keeps_prefixes)
+    kv_cache = KvCache.for_model(model, blocks)
     tokenizer = NumberTokenizer(eos_token_ids)
     return LanguageEngine(model, tokenizer, kv_cache, limits, lambda: float(next(ticks)))
 
