@@ -3,8 +3,14 @@
 No bounds are checked here: the router does that once, at the public door.
 """
 
-from common.types import SamplingRequest, StopMatch, TokenBias
+from common.types import ChoiceEnd, FinishReason, SamplingRequest, StopMatch, TokenBias
 from protos.dvd.v1 import inference_pb2
+
+FINISH_REASONS = {
+    inference_pb2.FINISH_REASON_STOP: FinishReason.STOP,
+    inference_pb2.FINISH_REASON_LENGTH: FinishReason.LENGTH,
+}
+WIRE_FINISH_REASONS = {reason: wire for wire, reason in FINISH_REASONS.items()}
 
 OPTIONAL_FIELDS = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
@@ -22,6 +28,7 @@ def read_sampling(wire: inference_pb2.SamplingParameters) -> SamplingRequest:
         stop_token_ids=tuple(wire.stop_token_ids),
         ignore_eos=wire.ignore_eos,
         num_logprobs=wire.logprobs if wire.HasField("logprobs") else None,
+        num_choices=wire.n if wire.HasField("n") else 1,
     )
 
 
@@ -37,6 +44,7 @@ def write_sampling(sampling: SamplingRequest) -> inference_pb2.SamplingParameter
         stop_token_ids=sampling.stop_token_ids,
         ignore_eos=sampling.ignore_eos,
         logprobs=sampling.num_logprobs,
+        n=sampling.num_choices,
     )
 
 
@@ -55,3 +63,18 @@ def write_stop(stop: StopMatch | None) -> inference_pb2.StopMatch | None:
     if stop.token_id is not None:
         return inference_pb2.StopMatch(token_id=stop.token_id)
     return inference_pb2.StopMatch(text=stop.text)
+
+
+def read_choice(wire: inference_pb2.ChoiceEnd) -> ChoiceEnd:
+    """Translate from the wire."""
+    reason = FINISH_REASONS[wire.finish_reason]
+    return ChoiceEnd(reason, wire.completion_tokens, read_stop(wire.stop))
+
+
+def write_choice(end: ChoiceEnd) -> inference_pb2.ChoiceEnd:
+    """Translate to the wire."""
+    return inference_pb2.ChoiceEnd(
+        finish_reason=WIRE_FINISH_REASONS[end.finish_reason],
+        completion_tokens=end.num_completion_tokens,
+        stop=write_stop(end.stop),
+    )

@@ -47,7 +47,10 @@ class TokenBias:
 class SamplingRequest:
     """How a request wants its tokens chosen; None leaves a choice to the checkpoint.
 
-    Attributes as those of `SamplingParameters`.
+    Attributes as those of `SamplingParameters`, and:
+
+    Attributes:
+        num_choices: Answers to give to the same prompt.
     """
 
     seed: int
@@ -64,6 +67,7 @@ class SamplingRequest:
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     num_logprobs: int | None = None
+    num_choices: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,21 @@ class StopMatch:
 
     text: str = ""
     token_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceEnd:
+    """How one of several answers to a request ended.
+
+    Attributes:
+        finish_reason: Why.
+        num_completion_tokens: Its tokens.
+        stop: The one of the request's own stops that ended it; None where none did.
+    """
+
+    finish_reason: FinishReason
+    num_completion_tokens: int
+    stop: StopMatch | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,23 +8,18 @@ the context manager gives back the reservation, in that order.
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, replace
 
-from common.errors import InvalidRequestError, MismatchError
+from common.errors import MismatchError
 from common.types import SamplingParameters
+from language_service.choices import Choices
 from language_service.engine import LanguageEngine
-from language_service.generation import (
-    EngineEvent,
-    GenerationFailed,
-    GenerationFinished,
-    GenerationRequest,
-    TokensGenerated,
-)
+from language_service.generation import GenerationFinished, GenerationRequest, TokensGenerated
 from language_service.generation_defaults import SamplingDefaults, check_token_ids
 from language_service.inbox import ArrivedImage, Inbox, Reservation
 from language_service.picture_reuse import reuse_pictures
-from language_service.prompt import PromptLayout, VisualSegment
+from language_service.prompt import Prompt, PromptLayout, VisualSegment
 from language_service.requests import LanguageRequest
 from language_service.token_keys import picture_identity
 from language_service.tokenizer import ChatTokenizer
@@ -48,12 +43,12 @@ class Answered:
     """The answer is complete.
 
     Attributes:
-        finished: What the engine says.
+        choices: What the engine says of each choice, in order.
         num_text_tokens: Prompt tokens that are text.
         num_visual_tokens: Prompt tokens that are pictures.
     """
 
-    finished: GenerationFinished
+    choices: tuple[GenerationFinished, ...]
     num_text_tokens: int
     num_visual_tokens: int
 
@@ -119,44 +114,44 @@ class Answerer:
         layout = await asyncio.to_thread(self._tokenizer.layout, request.messages)
         sampling = self._sampling(request, layout)
         async with self._inbox.reserve(request.request_id, request.images) as reservation:
-            answer = _Answer(request.request_id, self._engine)
-            self._submit(answer, request, layout, sampling, deadline, reservation)
+            choices = Choices(self._engine, request.sampling.num_choices)
             try:
+                generation = GenerationRequest(
+                    request.request_id, Prompt(layout.segments), sampling, choices.pass_on,
+                    priority=request.priority, deadline=deadline,
+                )  # fmt: skip
+                self._submit(choices, generation, request, layout, reservation)
                 needed = tuple(i for i, slot in enumerate(reservation.slots) if slot.is_open)
                 yield Accepted(needed, time.monotonic() - arrived_at)
-                async for event in answer.events(layout.num_text_tokens):
-                    yield event
+                async for event in choices.events():
+                    if isinstance(event, TokensGenerated):
+                        yield event
+                    else:
+                        num_visual_tokens = choices.prompt.num_visual_tokens
+                        yield Answered(event.choices, layout.num_text_tokens, num_visual_tokens)
             finally:
-                self._engine.cancel(request.request_id)
+                choices.close()
 
     def _submit(
         self,
-        answer: "_Answer",
+        choices: Choices,
+        generation: GenerationRequest,
         request: LanguageRequest,
         layout: PromptLayout,
-        sampling: SamplingParameters,
-        deadline: float,
         reservation: Reservation,
     ) -> None:
         """Hold the pictures that the cache knows and give the rest to the engine as it comes."""
         reuse = reuse_pictures(layout, request.images, self._inbox.accepted, self._engine)
         self._inbox.skip(reservation, reuse.image_indexes)
         self.num_reused_images += len(reuse.image_indexes)
-        answer.num_visual_tokens = reuse.num_visual_tokens
-        images = request.images
-        reservation.on_arrival = lambda arrived: answer.supply(
-            arrived, images[arrived.image_index].image_key
-        )
-        generation = GenerationRequest(
-            request.request_id, reuse.prompt, sampling, answer.pass_on, reuse.hold,
-            request.priority, deadline,
-        )  # fmt: skip
-        try:
-            self._engine.submit(generation)
-        except InvalidRequestError:
-            if reuse.hold is not None:
-                self._engine.let_go(reuse.hold)
-            raise
+
+        def supply(arrived: ArrivedImage) -> None:
+            key = request.images[arrived.image_index].image_key
+            identity = picture_identity(key, arrived.tile_tokens)
+            choices.supply(arrived.image_index, VisualSegment(arrived.embeddings, identity))
+
+        reservation.on_arrival = supply
+        choices.submit(replace(generation, prompt=reuse.prompt, hold=reuse.hold))
 
     def _sampling(self, request: LanguageRequest, layout: PromptLayout) -> SamplingParameters:
         """Fill in defaults and check that prompt and answer fit, at full resolution."""
@@ -168,42 +163,3 @@ class Answerer:
         self._engine.check_fits(num_prompt_tokens, max_tokens)
         check_token_ids(asked, self._tokenizer.vocabulary_size)
         return self._defaults.sampling.resolve(asked, max_tokens)
-
-
-class _Answer:
-    """One answer under way, on the event loop."""
-
-    def __init__(self, request_id: str, engine: LanguageEngine) -> None:
-        self._request_id = request_id
-        self._engine = engine
-        self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[EngineEvent] = asyncio.Queue()
-        self.num_visual_tokens = 0
-
-    def pass_on(self, event: EngineEvent) -> None:
-        """Take an event from the engine's thread."""
-        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
-
-    def supply(self, arrived: ArrivedImage, image_key: bytes) -> None:
-        """Give a picture that has come to the engine."""
-        identity = picture_identity(image_key, arrived.tile_tokens)
-        self.num_visual_tokens += arrived.embeddings.shape[0]
-        picture = VisualSegment(arrived.embeddings, identity)
-        self._engine.supply(self._request_id, arrived.image_index, picture)
-
-    async def events(self, num_text_tokens: int) -> AsyncIterator[TokensGenerated | Answered]:
-        """Follow the answer to its end.
-
-        Raises:
-            DvdError: It has failed.
-        """
-        while True:
-            event = await self._events.get()
-            if isinstance(event, GenerationFailed):
-                raise event.error
-            if isinstance(event, GenerationFinished):
-                if event.text:
-                    yield TokensGenerated((), event.text)
-                yield Answered(event, num_text_tokens, self.num_visual_tokens)
-                return
-            yield event

@@ -150,10 +150,11 @@ class KvBlocks:
         held = set(match.blocks).union(*(each.match.blocks for each in self._holds))
         if len(held) * self.block_size > max_held_tokens:
             return None
-        self._pool.refer(match.blocks)
-        hold = PrefixHold(match)
-        self._holds.add(hold)
-        return hold
+        return self._hold(match)
+
+    def hold_again(self, hold: PrefixHold) -> PrefixHold:
+        """Keep once more what is held already; it takes no further room."""
+        return self._hold(hold.match)
 
     def let_go(self, hold: PrefixHold) -> None:
         """End a hold; without effect on one that has ended."""
@@ -285,6 +286,12 @@ class KvBlocks:
         table.set_blocks(blocks)
         self._tables.add(table)
         return OpenedTable(table, tuple(self._copies(match, table, 0)), match.num_tokens)
+
+    def _hold(self, match: PrefixMatch) -> PrefixHold:
+        self._pool.refer(match.blocks)
+        hold = PrefixHold(match)
+        self._holds.add(hold)
+        return hold
 
     def _content(self, keys: TokenKeys, position: int) -> bytes:
         return keys.slice(position * self.block_size, (position + 1) * self.block_size)

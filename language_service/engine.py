@@ -217,6 +217,11 @@ class LanguageEngine:
             match = self._blocks.match(keys, max(covered))
             return self._blocks.hold(match, self._blocks.num_tokens - self.max_request_tokens)
 
+    def hold_again(self, hold: PrefixHold) -> PrefixHold:
+        """Keep once more what is held, for another request; thread-safe."""
+        with self._blocks_lock:
+            return self._blocks.hold_again(hold)
+
     def let_go(self, hold: PrefixHold) -> None:
         """End a hold whose request was never submitted; thread-safe."""
         with self._blocks_lock:

@@ -27,11 +27,13 @@ class TokensGenerated:
         text: What they settle; lags behind while a character is incomplete or a stop text may
             follow.
         logprobs: One a token where the request asked, else none.
+        choice: Of the request.
     """
 
     token_ids: tuple[int, ...]
     text: str
     logprobs: tuple[TokenLogprobs, ...] = ()
+    choice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class GenerationFinished:
         decode_seconds: From the first token to the end.
         num_cached_tokens: Prompt tokens that the cache knew already.
         stop: The one of the request's own stops that ended it; None where none did.
+        choice: Of the request.
     """
 
     finish_reason: FinishReason
@@ -57,6 +60,7 @@ class GenerationFinished:
     decode_seconds: float
     num_cached_tokens: int = 0
     stop: StopMatch | None = None
+    choice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ class GenerationRequest:
         hold: What keeps the pictures that have no embedding; the engine's from now on.
         priority: Steps of head start over other requests.
         deadline: Time, on the engine's clock, at which it ends without an answer.
+        choice: Which of several answers to one prompt it is; its events repeat it.
     """
 
     request_id: str
@@ -90,6 +95,7 @@ class GenerationRequest:
     hold: PrefixHold | None = None
     priority: int = 0
     deadline: float = math.inf
+    choice: int = 0
 
 
 class Generation:
@@ -102,12 +108,11 @@ class Generation:
     """
 
     def __init__(self, request: GenerationRequest, detokenizer: Detokenizer, now: float) -> None:
-        self.sequence = Sequence(
-            request.request_id, request.prompt, request.sampling, request.hold
-        )
+        self.sequence = Sequence(request.request_id, request.prompt, request.sampling, request.hold)
         self.priority = request.priority
         self.deadline = request.deadline
         self.submitted = now
+        self._choice = request.choice
         self._on_event = request.on_event
         self._detokenizer = detokenizer
         self._watch = StopWatch(request.sampling.stop_strings)
@@ -139,7 +144,7 @@ class Generation:
         self.sequence.output_ids.append(token_id)
         text = self._watch.push(self._detokenizer.push((token_id,)))
         reported = () if logprobs is None else (logprobs,)
-        self._on_event(TokensGenerated((token_id,), text, reported))
+        self._on_event(TokensGenerated((token_id,), text, reported, self._choice))
 
     def finish(self, reason: FinishReason, now: float, stop_token_id: int | None = None) -> None:
         """Tell that the answer is complete.
@@ -164,6 +169,7 @@ class Generation:
                 decode_seconds=now - first_token,
                 num_cached_tokens=self.sequence.num_cached_tokens or 0,
                 stop=stop,
+                choice=self._choice,
             )
         )
 

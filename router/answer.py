@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from common.tiling import TileGrid
-from common.types import FinishReason, StopMatch
+from common.types import ChoiceEnd, FinishReason, StopMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,7 @@ class AnswerFinished:
         seconds: Where the time went.
         images: How each picture was cut and compressed.
         stop: The one of the request's own stops that ended it; None where none did.
+        choices: The ends of several answers, in order; empty for one.
     """
 
     finish_reason: FinishReason
@@ -117,3 +118,4 @@ class AnswerFinished:
     seconds: StageSeconds
     images: tuple[ImageResolution, ...] = field(default=())
     stop: StopMatch | None = None
+    choices: tuple[ChoiceEnd, ...] = ()

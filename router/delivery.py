@@ -86,9 +86,7 @@ class PictureDelivery:
     async def _deliver_alone(self, index: int) -> ImageResolution:
         known = self.known[index]
         if known is not None and index not in self.needed:
-            return ImageResolution(
-                self.request.images[index].grid, known.scores, known.compressed
-            )
+            return ImageResolution(self.request.images[index].grid, known.scores, known.compressed)
         placed = await self._encode(index)
         (mask,) = self._decide([index], [placed]) if known is None else (known.compressed,)
         await self._push(index, placed, mask)

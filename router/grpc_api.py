@@ -7,8 +7,7 @@ from contextlib import aclosing, contextmanager
 from common.config import RouterConfig
 from common.errors import CancelledRequestError, DvdError
 from common.rpc import RpcContext, remaining_seconds
-from common.sampling_wire import write_stop
-from common.types import FinishReason
+from common.sampling_wire import WIRE_FINISH_REASONS, write_choice, write_stop
 from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
 from router.answer import (
     AnswerFinished,
@@ -24,10 +23,6 @@ from router.pipeline import AnswerEvent, Pipeline
 from router.validation import RequestValidator, ServedModel
 
 SERVICE_NAME = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
-FINISH_REASONS = {
-    FinishReason.STOP: inference_pb2.FINISH_REASON_STOP,
-    FinishReason.LENGTH: inference_pb2.FINISH_REASON_LENGTH,
-}
 
 
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
@@ -119,6 +114,7 @@ def _response(event: AnswerEvent, model: str) -> inference_pb2.GenerateResponse:
                 token_ids=event.token_ids,
                 text=event.text,
                 logprobs=[_logprobs(each) for each in event.logprobs],
+                choice=event.choice,
             )
         )
     return inference_pb2.GenerateResponse(finished=_finished(event))
@@ -139,7 +135,7 @@ def _logprob(token: TokenLogprob) -> inference_pb2.TokenLogprob:
 def _finished(event: AnswerFinished) -> inference_pb2.GenerateFinished:
     usage, seconds = event.usage, event.seconds
     return inference_pb2.GenerateFinished(
-        finish_reason=FINISH_REASONS[event.finish_reason],
+        finish_reason=WIRE_FINISH_REASONS[event.finish_reason],
         usage=inference_pb2.Usage(
             text_tokens=usage.text_tokens,
             visual_tokens=usage.visual_tokens,
@@ -163,6 +159,7 @@ def _finished(event: AnswerFinished) -> inference_pb2.GenerateFinished:
         ),
         images=[_image(image) for image in event.images],
         stop=write_stop(event.stop),
+        choices=[write_choice(each) for each in event.choices],
     )
 
 

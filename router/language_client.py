@@ -8,8 +8,8 @@ import grpc
 from common.conversation import PromptMessage, TextPart
 from common.errors import DvdError
 from common.rpc import call, each, open_channel, peer_errors
-from common.sampling_wire import read_stop, write_sampling
-from common.types import FinishReason, ReplicaAddress, Role, StopMatch
+from common.sampling_wire import FINISH_REASONS, read_choice, read_stop, write_sampling
+from common.types import ChoiceEnd, FinishReason, ReplicaAddress, Role, StopMatch
 from protos.dvd.v1 import inference_pb2, language_pb2, language_pb2_grpc, replica_pb2
 from router.answer import TokenLogprob, TokenLogprobs
 from router.known_resolutions import KnownResolution
@@ -19,10 +19,6 @@ WIRE_ROLES = {
     Role.SYSTEM: inference_pb2.ROLE_SYSTEM,
     Role.USER: inference_pb2.ROLE_USER,
     Role.ASSISTANT: inference_pb2.ROLE_ASSISTANT,
-}
-FINISH_REASONS = {
-    inference_pb2.FINISH_REASON_STOP: FinishReason.STOP,
-    inference_pb2.FINISH_REASON_LENGTH: FinishReason.LENGTH,
 }
 
 Call = grpc.aio.UnaryStreamCall[
@@ -51,11 +47,13 @@ class AnswerDelta:
         token_ids: New tokens.
         text: New text.
         logprobs: One a token where the request asked, else none.
+        choice: Which of several answers it belongs to.
     """
 
     token_ids: tuple[int, ...]
     text: str
     logprobs: tuple[TokenLogprobs, ...] = ()
+    choice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +70,7 @@ class AnswerEnd:
         prefill_seconds: Prompt computation.
         decode_seconds: Answer computation after the first token.
         stop: The one of the request's own stops that ended it; None where none did.
+        choices: The ends of several answers, in order; empty for one.
     """
 
     finish_reason: FinishReason
@@ -83,6 +82,7 @@ class AnswerEnd:
     prefill_seconds: float
     decode_seconds: float
     stop: StopMatch | None = None
+    choices: tuple[ChoiceEnd, ...] = ()
 
 
 class LanguageStream:
@@ -204,7 +204,7 @@ def _delta_of(wire: inference_pb2.GenerateDelta) -> AnswerDelta:
         TokenLogprobs(_logprob(each.chosen), tuple(map(_logprob, each.top)))
         for each in wire.logprobs
     )
-    return AnswerDelta(tuple(wire.token_ids), wire.text, logprobs)
+    return AnswerDelta(tuple(wire.token_ids), wire.text, logprobs, wire.choice)
 
 
 def _logprob(wire: inference_pb2.TokenLogprob) -> TokenLogprob:
@@ -222,4 +222,5 @@ def _end_of(wire: language_pb2.LanguageFinished) -> AnswerEnd:
         prefill_seconds=wire.prefill_seconds,
         decode_seconds=wire.decode_seconds,
         stop=read_stop(wire.stop),
+        choices=tuple(map(read_choice, wire.choices)),
     )

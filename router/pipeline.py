@@ -115,7 +115,7 @@ class Pipeline:
             completion_tokens=end.completion_tokens,
             cached_tokens=end.cached_tokens,
         )
-        return AnswerFinished(end.finish_reason, usage, seconds, images, end.stop)
+        return AnswerFinished(end.finish_reason, usage, seconds, images, end.stop, end.choices)
 
 
 async def deliver_while_open(

@@ -14,6 +14,7 @@ MAX_STOPS, MAX_STOP_CHARACTERS = 16, 256
 MAX_STOP_TOKENS = 128
 MAX_BIASES, MAX_BIAS = 1024, 100.0
 MAX_LOGPROBS = 20
+MAX_CHOICES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,10 @@ def validate_sampling(wire: inference_pb2.SamplingParameters) -> SamplingRequest
             _check_number(name, getattr(wire, name), values, f"sampling.{name}")
     if wire.HasField("max_tokens") and wire.max_tokens == 0:
         raise InvalidRequestError("max_tokens must be at least 1.", "sampling.max_tokens")
+    if wire.HasField("n") and not 1 <= wire.n <= MAX_CHOICES:
+        raise InvalidRequestError(
+            f"n must be from 1 to {MAX_CHOICES}; it is {wire.n}.", "sampling.n"
+        )
     if wire.logprobs > MAX_LOGPROBS:
         raise InvalidRequestError(
             f"logprobs must be at most {MAX_LOGPROBS}; it is {wire.logprobs}.", "sampling.logprobs"

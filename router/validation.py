@@ -9,7 +9,7 @@ from common.errors import InvalidImageError, InvalidRequestError, ModelNotFoundE
 from common.image_file import image_key, inspect_image
 from common.model_config import ModelConfig
 from common.tiling import choose_grid
-from common.types import ResolutionScope, Role
+from common.types import ResolutionScope, Role, SamplingRequest
 from protos.dvd.v1 import inference_pb2
 from router.requests import RequestCost, ValidImage, ValidRequest
 from router.sampling import validate_sampling
@@ -70,7 +70,7 @@ class RequestValidator:
         images: list[ValidImage] = []
         messages = self._messages(wire, images)
         sampling = validate_sampling(wire.sampling)
-        cost = self._cost(messages, images, sampling.max_tokens)
+        cost = self._cost(messages, images, sampling)
         return ValidRequest(
             request_id=request_id,
             messages=messages,
@@ -177,7 +177,7 @@ class RequestValidator:
         self,
         messages: tuple[PromptMessage, ...],
         images: list[ValidImage],
-        max_tokens: int | None,
+        sampling: SamplingRequest,
     ) -> RequestCost:
         tiles = sum(image.grid.num_tiles for image in images)
         if tiles > self._config.max_tiles_per_request:
@@ -199,10 +199,13 @@ class RequestValidator:
             for part in message.parts
             if isinstance(part, TextPart)
         )
+        answer_tokens = min(
+            sampling.max_tokens or ASSUMED_ANSWER_TOKENS, self._model.max_context_tokens
+        )
         return RequestCost(
             tiles=tiles,
             tokens=visual_tokens
             + text_bytes // BYTES_PER_TOKEN
-            + min(max_tokens or ASSUMED_ANSWER_TOKENS, self._model.max_context_tokens),
+            + sampling.num_choices * answer_tokens,
             image_bytes=sum(len(image.data) for image in images),
         )

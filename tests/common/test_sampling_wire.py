@@ -28,6 +28,7 @@ requests = st.builds(
     stop_token_ids=st.lists(uint32).map(tuple),
     ignore_eos=st.booleans(),
     num_logprobs=st.none() | uint32,
+    num_choices=uint32,
 )
 
 

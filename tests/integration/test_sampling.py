@@ -11,8 +11,12 @@ import pytest_asyncio
 import torch
 
 from common.errors import InvalidRequestError
+from common.types import ResolutionScope
 from deploy.client import Answer
+from language_service.choices import choice_seed
 from protos.dvd.v1 import inference_pb2
+from tests import pictures
+from tests.integration.idle import wait_until_idle
 from tests.integration.requests import wire_request
 from tests.local_cluster import LocalCluster, local_cluster
 from tests.reference import plain_reference
@@ -161,6 +165,43 @@ async def test_no_logprobs_unless_asked_for(cluster: LocalCluster) -> None:
         assert all(not each.top for each in response.delta.logprobs)
 
 
+async def choices_of(
+    cluster: LocalCluster, request: inference_pb2.GenerateRequest
+) -> tuple[dict[int, list[int]], inference_pb2.GenerateFinished]:
+    """Tokens of each choice, and the end of all."""
+    token_ids: dict[int, list[int]] = {}
+    finished = inference_pb2.GenerateFinished()
+    async for response in cluster.client.stream(request):
+        token_ids.setdefault(response.delta.choice, []).extend(response.delta.token_ids)
+        finished = response.finished
+    return token_ids, finished
+
+
+@pytest.mark.parametrize("num_turns", [1, 2])
+async def test_choices_are_answers_to_their_own_seeds(
+    cluster: LocalCluster, num_turns: int
+) -> None:
+    """In the second turn the picture's keys and values are known already."""
+    question = (user(pictures.shapes(100, 90, seed=1), "What is this?"),)
+
+    def request(seed: int, n: int) -> inference_pb2.GenerateRequest:
+        made = wire_request(question, MAX_TOKENS, ResolutionScope.IMAGE)
+        made.sampling.CopyFrom(
+            inference_pb2.SamplingParameters(max_tokens=MAX_TOKENS, temperature=0.9, seed=seed, n=n)
+        )
+        return made
+
+    for _ in range(num_turns):
+        token_ids, finished = await choices_of(cluster, request(5, 3))
+    seeds = [choice_seed(5, choice) for choice in range(3)]
+    alone = [(await cluster.client.answer(request(seed, 1))).token_ids for seed in seeds]
+    assert [tuple(token_ids[choice]) for choice in range(3)] == alone
+    assert len(set(alone)) == 3
+    assert [end.completion_tokens for end in finished.choices] == list(map(len, alone))
+    assert finished.usage.completion_tokens == sum(map(len, alone))
+    await wait_until_idle(cluster)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "temperature": ({"temperature": 2.5}, "temperature must be from 0 to 2; it is 2.5."),
     "top_p": ({"top_p": 0.0}, "top_p must be more than 0 and at most 1; it is 0."),
@@ -190,6 +231,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"logit_bias": {3: 101.0}},
         "A logit bias must be from -100 to 100; it is 101.",
     ),
+    "n": ({"n": 17}, "n must be from 1 to 16; it is 17."),
     "logprobs": ({"logprobs": 21}, "logprobs must be at most 20; it is 21."),
 }
 

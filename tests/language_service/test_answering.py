@@ -176,7 +176,7 @@ async def test_an_answer_is_accepted_tokens_answered() -> None:
     assert isinstance(accepted, Accepted)
     assert accepted.needed_images == ()
     assert tokens == [TokensGenerated((7,), "a")]
-    assert answered == Answered(FINISHED, num_text_tokens=3, num_visual_tokens=0)
+    assert answered == Answered((FINISHED,), num_text_tokens=3, num_visual_tokens=0)
 
 
 async def test_text_that_was_held_back_comes_before_the_end() -> None:

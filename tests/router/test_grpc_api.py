@@ -1,7 +1,7 @@
 """The public door: wire in and out, one count for every request, nothing left open."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from common.config import RouterConfig
 from common.errors import DeadlineExpiredError, InvalidRequestError, OverloadedError
 from common.tiling import TileGrid
-from common.types import FinishReason, ReplicaRole
+from common.types import ChoiceEnd, FinishReason, ReplicaRole, StopMatch
 from protos.dvd.v1 import inference_pb2
 from router.admission import Admission
 from router.answer import (
@@ -17,6 +17,8 @@ from router.answer import (
     AnswerStarted,
     ImageResolution,
     StageSeconds,
+    TokenLogprob,
+    TokenLogprobs,
     TokenUsage,
 )
 from router.deadline import Deadline
@@ -114,6 +116,33 @@ async def test_every_event_crosses_the_wire_whole() -> None:
     )
 
 
+async def test_choices_stops_and_logprobs_cross_the_wire() -> None:
+    token = TokenLogprob(4, "a", -0.5)
+    stop = StopMatch(text="###")
+    ends = (ChoiceEnd(FinishReason.STOP, 3, stop), ChoiceEnd(FinishReason.LENGTH, 2))
+    delta = AnswerDelta((4,), "a", (TokenLogprobs(token, (token,)),), 1)
+    script = (delta, replace(FINISHED, stop=stop, choices=ends))
+    told, finished = [event async for event in Door(*script).generate()]
+    wire = inference_pb2.TokenLogprob(token_id=4, text="a", logprob=-0.5)
+    assert told.delta == inference_pb2.GenerateDelta(
+        token_ids=[4],
+        text="a",
+        logprobs=[inference_pb2.TokenLogprobs(chosen=wire, top=[wire])],
+        choice=1,
+    )
+    assert finished.finished.stop.text == "###"
+    assert list(finished.finished.choices) == [
+        inference_pb2.ChoiceEnd(
+            finish_reason=inference_pb2.FINISH_REASON_STOP,
+            stop=finished.finished.stop,
+            completion_tokens=3,
+        ),
+        inference_pb2.ChoiceEnd(
+            finish_reason=inference_pb2.FINISH_REASON_LENGTH, completion_tokens=2
+        ),
+    ]
+
+
 async def test_usage_and_timings_cross_the_wire_whole() -> None:
     *_, finished = [event async for event in Door().generate()]
     assert finished.finished.usage == inference_pb2.Usage(
@@ -123,7 +152,7 @@ async def test_usage_and_timings_cross_the_wire_whole() -> None:
         tiles=4,
         compressed_tiles=5,
         completion_tokens=6,
-            cached_tokens=7,
+        cached_tokens=7,
     )
     assert finished.finished.timings == inference_pb2.StageTimings(
         queue_seconds=0.5,

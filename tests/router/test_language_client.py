@@ -10,14 +10,17 @@ from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import DvdError, OverloadedError, UnavailableError
 from common.tiling import TileGrid
 from common.types import (
+    ChoiceEnd,
     FinishReason,
     ReplicaAddress,
     ReplicaRole,
     ResolutionScope,
     Role,
     SamplingRequest,
+    StopMatch,
 )
 from protos.dvd.v1 import inference_pb2, language_pb2, language_pb2_grpc, replica_pb2
+from router.answer import TokenLogprob, TokenLogprobs
 from router.language_client import Acceptance, AnswerDelta, AnswerEnd, LanguageClient
 from router.requests import RequestCost, ValidImage, ValidRequest
 from tests.fakes import turn
@@ -102,7 +105,42 @@ async def test_an_answer_is_followed_to_its_end() -> None:
         events = [event async for event in stream.events()]
         await stream.ended()
         await client.close()
-    assert events == [AnswerDelta((4, 5), "ab"), AnswerEnd(FinishReason.LENGTH, 1, 2, 3, 7, 4, 5, 6)]
+    assert events == [
+        AnswerDelta((4, 5), "ab"),
+        AnswerEnd(FinishReason.LENGTH, 1, 2, 3, 7, 4, 5, 6),
+    ]
+
+
+async def test_choices_stops_and_logprobs_are_read() -> None:
+    wire = inference_pb2.TokenLogprob(token_id=4, text="a", logprob=-0.5)
+    delta = inference_pb2.GenerateDelta(
+        token_ids=[4], logprobs=[inference_pb2.TokenLogprobs(chosen=wire, top=[wire])], choice=2
+    )
+    stop = inference_pb2.StopMatch(token_id=9)
+    ends = [
+        inference_pb2.ChoiceEnd(
+            finish_reason=inference_pb2.FINISH_REASON_STOP, stop=stop, completion_tokens=3
+        ),
+        inference_pb2.ChoiceEnd(finish_reason=inference_pb2.FINISH_REASON_LENGTH),
+    ]
+    finished = language_pb2.LanguageFinished(
+        finish_reason=inference_pb2.FINISH_REASON_STOP, stop=stop, choices=ends
+    )
+    script = (ACCEPTED, Response(delta=delta), Response(finished=finished))
+    async with serving(ADD, Language(script)) as loopback:
+        client = client_of(loopback.address)
+        stream = client.open(REQUEST, UNDECIDED, "fingerprint", 20)
+        await stream.accepted()
+        read, end = [event async for event in stream.events()]
+        await client.close()
+    token = TokenLogprob(4, "a", -0.5)
+    assert read == AnswerDelta((4,), "", (TokenLogprobs(token, (token,)),), 2)
+    assert isinstance(end, AnswerEnd)
+    assert end.stop == StopMatch(token_id=9)
+    assert end.choices == (
+        ChoiceEnd(FinishReason.STOP, 3, StopMatch(token_id=9)),
+        ChoiceEnd(FinishReason.LENGTH, 0),
+    )
 
 
 async def test_the_request_names_its_pictures_by_key_and_tile_count() -> None:

@@ -56,6 +56,8 @@ def test_a_number_may_reach_its_bounds(name: str, value: float) -> None:
     [
         ({"max_tokens": 0}, "max_tokens", "max_tokens must be at least 1."),
         ({"seed": MAX_SEED + 1}, "seed", f"seed must be at most {MAX_SEED}."),
+        ({"n": 0}, "n", "n must be from 1 to 16; it is 0."),
+        ({"n": 17}, "n", "n must be from 1 to 16; it is 17."),
         ({"logprobs": 21}, "logprobs", "logprobs must be at most 20; it is 21."),
         ({"stop": ["a"] * 17}, "stop", "A request may have 16 stop texts; it has 17."),
         (
@@ -105,15 +107,17 @@ def test_all_that_is_asked_is_kept_at_its_bounds() -> None:
         top_k=0,
         stop=["a" * 256] * 16,
         stop_token_ids=range(128),
-        logit_bias={token_id: -100.0 for token_id in range(1024)},
+        logit_bias=dict.fromkeys(range(1024), -100.0),
         ignore_eos=True,
         logprobs=20,
+        n=16,
     )
     assert (asked.seed, asked.max_tokens, asked.top_k) == (MAX_SEED, 1, 0)
     assert asked.stop_strings == ("a" * 256,) * 16
     assert asked.stop_token_ids == tuple(range(128))
     assert asked.logit_bias == tuple(TokenBias(token_id, -100.0) for token_id in range(1024))
     assert (asked.ignore_eos, asked.num_logprobs) == (True, 20)
+    assert asked.num_choices == 16
 
 
 def test_no_logprobs_are_told_from_those_of_the_chosen_token_alone() -> None:

@@ -338,6 +338,8 @@ def test_every_scope_is_understood(asked: Any, expected: ResolutionScope) -> Non
         (wire(), RequestCost(tiles=0, tokens=2 + 256, image_bytes=0)),
         (user(text("é" * 30)), RequestCost(tiles=0, tokens=20 + 256, image_bytes=0)),
         (sampling(max_tokens=9), RequestCost(tiles=0, tokens=2 + 9, image_bytes=0)),
+        (sampling(max_tokens=9, n=3), RequestCost(tiles=0, tokens=2 + 27, image_bytes=0)),
+        (sampling(n=2), RequestCost(tiles=0, tokens=2 + 2 * 256, image_bytes=0)),
         (sampling(max_tokens=10**9), RequestCost(tiles=0, tokens=2 + 400, image_bytes=0)),
         (
             user(image(SQUARE), image(SMALL)),

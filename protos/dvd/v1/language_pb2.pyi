@@ -80,7 +80,7 @@ class GenerateAccepted(_message.Message):
     def __init__(self, needed_images: _Optional[_Iterable[int]] = ..., queue_seconds: _Optional[float] = ...) -> None: ...
 
 class LanguageFinished(_message.Message):
-    __slots__ = ("finish_reason", "text_tokens", "visual_tokens", "completion_tokens", "queue_seconds", "prefill_seconds", "decode_seconds", "stop", "cached_tokens")
+    __slots__ = ("finish_reason", "text_tokens", "visual_tokens", "completion_tokens", "queue_seconds", "prefill_seconds", "decode_seconds", "stop", "cached_tokens", "choices")
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     TEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     VISUAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +90,7 @@ class LanguageFinished(_message.Message):
     DECODE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
     CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CHOICES_FIELD_NUMBER: _ClassVar[int]
     finish_reason: _inference_pb2.FinishReason
     text_tokens: int
     visual_tokens: int
@@ -99,7 +100,8 @@ class LanguageFinished(_message.Message):
     decode_seconds: float
     stop: _inference_pb2.StopMatch
     cached_tokens: int
-    def __init__(self, finish_reason: _Optional[_Union[_inference_pb2.FinishReason, str]] = ..., text_tokens: _Optional[int] = ..., visual_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., queue_seconds: _Optional[float] = ..., prefill_seconds: _Optional[float] = ..., decode_seconds: _Optional[float] = ..., stop: _Optional[_Union[_inference_pb2.StopMatch, _Mapping]] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
+    choices: _containers.RepeatedCompositeFieldContainer[_inference_pb2.ChoiceEnd]
+    def __init__(self, finish_reason: _Optional[_Union[_inference_pb2.FinishReason, str]] = ..., text_tokens: _Optional[int] = ..., visual_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., queue_seconds: _Optional[float] = ..., prefill_seconds: _Optional[float] = ..., decode_seconds: _Optional[float] = ..., stop: _Optional[_Union[_inference_pb2.StopMatch, _Mapping]] = ..., cached_tokens: _Optional[int] = ..., choices: _Optional[_Iterable[_Union[_inference_pb2.ChoiceEnd, _Mapping]]] = ...) -> None: ...
 
 class LanguageServiceGenerateResponse(_message.Message):
     __slots__ = ("accepted", "delta", "finished")
