@@ -1,7 +1,7 @@
 """Calls to a language replica: wire types in and out, and a client that was closed."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from common.types import (
 )
 from protos.dvd.v1 import inference_pb2, language_pb2, language_pb2_grpc, replica_pb2
 from router.answer import TokenLogprob, TokenLogprobs
+from router.known_resolutions import KnownResolution
 from router.language_client import Acceptance, AnswerDelta, AnswerEnd, LanguageClient
 from router.requests import RequestCost, ValidImage, ValidRequest
 from tests.fakes import turn
@@ -230,3 +231,17 @@ async def test_it_tells_what_is_served_and_how_busy() -> None:
         assert (await client.server_info(10)).hidden_size == 24
         assert [load.outstanding_work async for load in client.watch_load()] == [1, 2]
         await client.close()
+
+
+async def test_what_is_decided_and_urgent_is_told() -> None:
+    language = Language((ACCEPTED,))
+    known = (KnownResolution((0.5,), (True,)), None)
+    async with serving(ADD, language) as loopback:
+        client = client_of(loopback.address)
+        await client.open(replace(REQUEST, priority=7), known, "fingerprint", 20).accepted()
+        await client.close()
+    (wire,) = language.asked
+    first, second = wire.messages[1].parts[0].image_group.images
+    assert list(first.resolution.compressed) == [True]
+    assert (first.HasField("resolution"), second.HasField("resolution")) == (True, False)
+    assert wire.priority == 7

@@ -370,3 +370,15 @@ def test_alone_only_a_users_message_with_text_or_pictures_is_valid(
         assert len(validate(request).messages) == 1
     else:
         assert refusal(request)[0].startswith("messages[0]")
+
+
+@pytest.mark.parametrize("priority", [-100, 0, 100])
+def test_a_priority_is_kept(priority: int) -> None:
+    assert validate(wire(priority=priority)).priority == priority
+
+
+@pytest.mark.parametrize("priority", [-101, 101])
+def test_a_priority_beyond_its_bounds_is_refused(priority: int) -> None:
+    assert refusal(wire(priority=priority)) == (
+        "priority", "priority must be from -100 to 100.",
+    )  # fmt: skip
