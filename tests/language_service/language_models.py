@@ -1,5 +1,6 @@
 """Every kind of language model that is served, small, with random weights, and its checkpoint."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -52,9 +53,13 @@ CONFIGS: dict[str, PreTrainedConfig] = {
 }
 
 
-def build_language_model(kind: str, attention: str) -> PreTrainedModel:
+def build_language_model(
+    kind: str, attention: str, vocabulary_size: int = CONFIG.vocab_size
+) -> PreTrainedModel:
     """A model of one kind, the same weights every time; no bias, scale or sink is trivial."""
-    return randomised(build_model(attention, CONFIGS[kind]))
+    config = copy.deepcopy(CONFIGS[kind])
+    config.vocab_size = vocabulary_size
+    return randomised(build_model(attention, config))
 
 
 def randomised(model: PreTrainedModel) -> PreTrainedModel:
