@@ -217,7 +217,7 @@ class Ours:
 
 
 def our_engine(
-    model: PreTrainedModel, tokenizer: ChatTokenizer, num_kv_tokens: int = 24_576
+    model: PreTrainedModel, tokenizer: ChatTokenizer, num_kv_tokens: int = 40_960
 ) -> Ours:
     """An engine on the thread's own clock, with the attention that replicas use."""
     model.set_attn_implementation(PAGED_ATTENTION)

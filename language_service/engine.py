@@ -355,10 +355,8 @@ class LanguageEngine:
         remaining = iter(enumerate(sampled.token_ids))
         for chunk in plan.chunks:
             generation = self._generations[chunk.sequence.request_id]
-            # Changes as soon as the tokens are counted.
-            is_last = chunk.is_last
             self._scheduler.advance(chunk)
-            if is_last:
+            if chunk.is_last:
                 generation.note_token(now)
                 row, token_id = next(remaining)
                 self._accept(generation, token_id, sampled.logprobs.get(row), now)

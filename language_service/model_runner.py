@@ -5,7 +5,8 @@ projection for answers and prompts together. Answers come first, in the order of
 the cache, so that attention can take them in batches.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
@@ -24,6 +25,7 @@ from language_service.kv_cache import KvCache, KvPlace
 from language_service.prompt import Prompt, TextSegment, VisualSegment, segment_length
 from language_service.sampler import SampledTokens, sample
 from language_service.scheduler import Chunk, StepPlan
+from language_service.sequence import Sequence
 
 
 class ModelRunner:
@@ -73,22 +75,23 @@ class ModelRunner:
         Returns:
             One token for each last chunk of the plan, in order.
         """
-        chunks = sorted(plan.chunks, key=_row_order)
-        spans = tuple(self._spans(chunks))
-        ends = {chunk.sequence: span.end for chunk, span in zip(chunks, spans, strict=True)}
+        rows = _StepRows()
+        for chunk in sorted(plan.chunks, key=_row_order):
+            rows.add(chunk, self._place_of(chunk))
         last = [chunk.sequence for chunk in plan.chunks if chunk.is_last]
-        embeddings = self._input_embeddings(chunks)[None]
-        positions = self._indexes(
-            position for span in spans for position in range(span.num_past, span.length)
-        )[None]
-        kept = self._indexes(ends[sequence] - 1 for sequence in last)
-        with attention_step(self._attention_step(chunks, spans)):
+        kept = [rows.ends[sequence] - 1 for sequence in last]
+        # One tensor on its way to the device, not four.
+        indexes = self._indexes([*rows.token_ids, *rows.positions, *rows.slots, *kept])
+        num_rows = len(rows.slots)
+        token_ids, positions, slots, kept_rows = indexes.split((num_rows,) * 3 + (len(kept),))
+        embeddings = self._input_embeddings(token_ids, rows.visual)[None]
+        with attention_step(self._attention_step(rows, slots)):
             began = self._clock()
             output = self._model(
                 inputs_embeds=embeddings,
-                position_ids=positions,
+                position_ids=positions[None],
                 use_cache=False,
-                logits_to_keep=kept,
+                logits_to_keep=kept_rows,
             )
             self.forward_seconds += self._clock() - began
         return sample(output.logits[0], last)
@@ -98,54 +101,73 @@ class ModelRunner:
         """Zero what a sequence has written; it may not be finite."""
         self._kv_cache.clear(self._indexes(table.slots(0, table.capacity)))
 
-    def _attention_step(
-        self, chunks: list[Chunk], spans: tuple[AttentionSpan, ...]
-    ) -> AttentionStep:
-        slots = self._indexes(
-            slot
-            for chunk, span in zip(chunks, spans, strict=True)
-            for slot in chunk.table.slots(span.num_past, span.length)
-        )
-        rows = [
-            AnswerRow(chunk.table.first_slot, span.length, chunk.table.capacity)
-            for chunk, span in zip(chunks, spans, strict=True)
-            if _is_batchable(chunk)
-        ]
+    def _attention_step(self, rows: "_StepRows", slots: torch.Tensor) -> AttentionStep:
         shape = self._kv_cache.shape
-        batches = batch_answers(rows, shape.num_kv_heads * shape.head_dim)
+        batches = batch_answers(rows.answers, shape.num_kv_heads * shape.head_dim)
         masks = StepMasks(self._embed.weight)
-        return AttentionStep(self._kv_cache, slots, spans, batches, masks)
+        return AttentionStep(self._kv_cache, slots, tuple(rows.spans), batches, masks)
 
-    def _spans(self, chunks: list[Chunk]) -> Iterator[AttentionSpan]:
-        begin = 0
-        for chunk in chunks:
-            end = begin + chunk.num_tokens
-            num_past = chunk.sequence.num_computed_tokens
-            place = self._place_of(chunk.table, num_past + chunk.num_tokens)
-            yield AttentionSpan(begin, end, place, num_past)
-            begin = end
-
-    def _place_of(self, table: BlockTable, length: int) -> KvPlace:
+    def _place_of(self, chunk: Chunk) -> KvPlace:
+        table = chunk.table
         if table.first_slot >= 0:
             return KvPlace(table.first_slot)
+        length = chunk.sequence.num_computed_tokens + chunk.num_tokens
         return KvPlace(-1, self._indexes(table.slots(0, length)))
 
-    def _input_embeddings(self, chunks: list[Chunk]) -> torch.Tensor:
+    def _input_embeddings(
+        self, token_ids: torch.Tensor, visual: list[tuple[int, VisualSegment]]
+    ) -> torch.Tensor:
         """Rows of the embedding table, with visual tokens written over their places: [T, h]."""
-        token_ids: list[int] = []
-        visual: list[tuple[int, VisualSegment]] = []
-        for chunk in chunks:
-            if chunk.sequence.is_decoding:
-                token_ids.append(chunk.sequence.output_ids[-1])
-                continue
-            _read(chunk.sequence.uncomputed(chunk.num_tokens), token_ids, visual)
-        embeddings: torch.Tensor = self._embed(self._indexes(token_ids))
+        embeddings: torch.Tensor = self._embed(token_ids)
         for begin, segment in visual:
             embeddings[begin : begin + segment_length(segment)] = segment.embeddings
         return embeddings
 
-    def _indexes(self, values: Iterable[int]) -> torch.Tensor:
-        return torch.tensor(list(values), dtype=torch.int64, device=self._embed.weight.device)
+    def _indexes(self, values: list[int]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self._embed.weight.device)
+
+
+@dataclass(slots=True)
+class _StepRows:
+    """The rows of a step, in order, as plain numbers.
+
+    Attributes:
+        token_ids: Of text; any id where a visual token stands.
+        visual: Embeddings, and the rows where they begin.
+        positions: In their sequences.
+        slots: Where their keys and values go.
+        spans: One a sequence.
+        answers: Of the leading spans that are single rows of sequences in one run.
+        ends: One past each sequence's last row.
+    """
+
+    token_ids: list[int] = field(default_factory=list)
+    visual: list[tuple[int, VisualSegment]] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+    spans: list[AttentionSpan] = field(default_factory=list)
+    answers: list[AnswerRow] = field(default_factory=list)
+    ends: dict[Sequence, int] = field(default_factory=dict)
+
+    def add(self, chunk: Chunk, place: KvPlace) -> None:
+        """Add a chunk."""
+        sequence, table = chunk.sequence, chunk.table
+        begin, num_past = len(self.positions), sequence.num_computed_tokens
+        end, length = begin + chunk.num_tokens, num_past + chunk.num_tokens
+        if chunk.num_tokens == 1:
+            self.positions.append(num_past)
+            self.slots.append(table.slot(num_past))
+            if table.first_slot >= 0:
+                self.answers.append(AnswerRow(table.first_slot, length, table.capacity))
+        else:
+            self.positions += range(num_past, length)
+            self.slots += table.slots(num_past, length)
+        if sequence.is_decoding:
+            self.token_ids.append(sequence.output_ids[-1])
+        else:
+            _read(sequence.uncomputed(chunk.num_tokens), self.token_ids, self.visual)
+        self.spans.append(AttentionSpan(begin, end, place, num_past))
+        self.ends[sequence] = end
 
 
 def _read(prompt: Prompt, token_ids: list[int], visual: list[tuple[int, VisualSegment]]) -> None:
@@ -159,10 +181,7 @@ def _read(prompt: Prompt, token_ids: list[int], visual: list[tuple[int, VisualSe
             token_ids.extend([0] * segment_length(segment))
 
 
-def _is_batchable(chunk: Chunk) -> bool:
-    return chunk.num_tokens == 1 and chunk.table.first_slot >= 0
-
-
 def _row_order(chunk: Chunk) -> tuple[bool, int]:
     """Single rows of sequences that lie in one run first, by their place in the cache."""
-    return not _is_batchable(chunk), chunk.table.first_slot
+    first_slot = chunk.table.first_slot
+    return chunk.num_tokens != 1 or first_slot < 0, first_slot

@@ -53,17 +53,13 @@ class Chunk:
         sequence: Whose tokens.
         table: Where its keys and values are.
         num_tokens: How many of its uncomputed tokens.
+        is_last: Whether a new token follows from it.
     """
 
     sequence: Sequence
     table: BlockTable
     num_tokens: int
-
-    @property
-    def is_last(self) -> bool:
-        """Whether a new token follows from it."""
-        sequence = self.sequence
-        return sequence.is_complete and self.num_tokens == sequence.num_uncomputed_tokens
+    is_last: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +87,8 @@ class _Draft:
     chunks: dict[Sequence, Chunk] = field(default_factory=dict)
 
     def add(self, sequence: Sequence, table: BlockTable, num_tokens: int) -> None:
-        self.chunks[sequence] = Chunk(sequence, table, num_tokens)
+        is_last = sequence.is_complete and num_tokens == sequence.num_uncomputed_tokens
+        self.chunks[sequence] = Chunk(sequence, table, num_tokens, is_last)
         self.budget -= num_tokens
 
     def drop(self, sequence: Sequence) -> None:
@@ -171,33 +168,39 @@ class Scheduler:
         """Choose the next step."""
         draft = _Draft(self._limits.max_batch_tokens)
         running = sorted(self._running, key=_rank)
-        for sequence in running:
-            if sequence.is_decoding:
-                self._plan(draft, sequence, 1)
+        self._plan_answers(draft, running)
         self._plan_prompts(draft, [each for each in running if each.is_complete])
         if self._admit_complete(draft):
             self._plan_prompts(draft, [each for each in running if not each.is_complete])
             self._admit_incomplete(draft)
         return StepPlan(tuple(draft.admitted), tuple(draft.copies), tuple(draft.chunks.values()))
 
+    def _plan_answers(self, draft: _Draft, sequences: list[Sequence]) -> None:
+        for sequence in sequences:
+            # Others may have taken its room a moment ago.
+            table = self._running.get(sequence)
+            if table is None or not sequence.is_decoding:
+                continue
+            if sequence.num_known_tokens <= table.capacity or self._grow(draft, sequence, table):
+                draft.add(sequence, table, 1)
+
     def _plan_prompts(self, draft: _Draft, sequences: list[Sequence]) -> None:
         for sequence in sequences:
             if not draft.budget:
                 return
-            if sequence in self._running and sequence not in draft.chunks:
-                self._plan(draft, sequence, draft.budget)
+            table = self._running.get(sequence)
+            if table is not None and sequence not in draft.chunks:
+                self._plan_prompt(draft, sequence, table)
 
-    def _plan(self, draft: _Draft, sequence: Sequence, at_most: int) -> None:
-        """Let a running sequence compute, if it has room or somebody makes it some."""
-        # Others may have taken its room a moment ago.
-        table = self._running.get(sequence)
-        if table is None or not sequence.num_uncomputed_tokens:
+    def _plan_prompt(self, draft: _Draft, sequence: Sequence, table: BlockTable) -> None:
+        """Let a prompt under way compute, if it has room or somebody makes it some."""
+        if not sequence.num_uncomputed_tokens:
             return
         if sequence.num_known_tokens > table.capacity and not self._grow(draft, sequence, table):
             return
         if sequence.may_match:
             self._match_more(draft, sequence, table)
-        num_tokens = min(sequence.num_uncomputed_tokens, at_most)
+        num_tokens = min(sequence.num_uncomputed_tokens, draft.budget)
         if num_tokens:
             draft.add(sequence, table, num_tokens)
 

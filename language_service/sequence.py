@@ -89,7 +89,9 @@ class Sequence:
     @property
     def is_decoding(self) -> bool:
         """Whether all but its newest token is computed."""
-        return bool(self.output_ids) and self.num_uncomputed_tokens == 1
+        outputs = self.output_ids
+        known = self.num_ready_tokens + len(outputs)
+        return bool(outputs) and known - self.num_computed_tokens == 1
 
     @property
     def num_outstanding_tokens(self) -> int:
