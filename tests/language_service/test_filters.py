@@ -30,6 +30,7 @@ CHOICES: list[dict[str, Any]] = [
     {"min_p": 1e-9},
     {"top_k": 100, "top_p": 0.7},
     {"top_k": 1500, "top_p": 0.7},
+    {"top_k": 10**6, "top_p": 0.7},
     {"top_k": 50, "top_p": 0.9, "min_p": 0.05},
     {"top_p": 0.9, "min_p": 0.2},
 ]
@@ -39,7 +40,7 @@ def survivors(scaled: torch.Tensor, choices: list[dict[str, Any]]) -> list[set[i
     """The tokens that each row keeps."""
     samplings = [SamplingParameters(1, 1.0, 0, **choice) for choice in choices]
     kept: dict[int, set[int]] = {}
-    for part in filtered_candidates(scaled.double(), samplings):
+    for part in filtered_candidates(scaled, samplings):
         for index, token_ids, scores in zip(
             part.rows.tolist(), part.token_ids, part.scores, strict=True
         ):
@@ -70,11 +71,13 @@ def test_survivors_are_those_of_transformers(vocabulary_size: int, spread: float
     kept = survivors(scaled, CHOICES)
     assert kept == [published(row, choice) for row, choice in zip(scaled, CHOICES, strict=True)]
     assert all(kept)
+    alone = [survivors(row[None], [choice]) for row, choice in zip(scaled, CHOICES, strict=True)]
+    assert [each for (each,) in alone] == kept
 
 
 def test_some_rows_are_cut_at_the_candidates_and_some_are_not() -> None:
     generator = torch.Generator().manual_seed(0)
-    scaled = torch.randn(2, 4000, generator=generator).double()
+    scaled = torch.randn(2, 4000, generator=generator)
     samplings = [SamplingParameters(1, 1.0, 0, top_k=7), SamplingParameters(1, 1.0, 0, top_p=0.99)]
     widths = {
         part.rows.tolist()[0]: part.scores.shape[1]

@@ -162,4 +162,7 @@ def test_a_step_of_greedy_rows_is_one_argmax() -> None:
     CountingLogits.called.clear()
     logits = torch.randn(4, 10).as_subclass(CountingLogits)
     sample(logits, [row() for _ in range(4)])
-    assert CountingLogits.called <= {"float", "argmax", "sum", "isfinite", "where", "tolist"}
+    searches = {"argmax", "numpy"}
+    assert len(CountingLogits.called & searches) == 1
+    others = {"float", "sum", "isfinite", "where", "tolist", "__get__"}
+    assert CountingLogits.called <= searches | others
