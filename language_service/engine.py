@@ -280,7 +280,8 @@ class LanguageEngine:
             plan = self._scheduler.schedule()
             self.stats.note_admitted(plan.admitted)
         # Counted on from now, so they are made whether there is more to do or not.
-        self._runner.copy(plan.copies)
+        if plan.copies:
+            self._runner.copy(plan.copies)
         if not plan.chunks:
             return False
         try:
