@@ -4,6 +4,8 @@
     static        `generate` over padded batches, each as long as its longest answer
     continuous    transformers' continuous batching
     ours          the engine of this repository
+
+All take token ids and answer greedily, each request at its own length.
 """
 
 import itertools
@@ -153,7 +155,7 @@ class Continuous:
             progress_bar=False,
             warmup=False,
         )
-        in_order = sorted(outputs.values(), key=lambda output: int(output.request_id.split("_")[-1]))
+        in_order = sorted(outputs.values(), key=lambda each: int(each.request_id.split("_")[-1]))
         return [list(output.generated_tokens) for output in in_order]
 
 
@@ -197,9 +199,7 @@ class Ours:
         events: list[EngineEvent] = []
         sampling = SamplingParameters(num_tokens, temperature=0.0, seed=0)
         self.last_request_id = f"request {next(self._numbers)}"
-        request = GenerationRequest(
-            self.last_request_id, prompt, sampling, events.append, hold
-        )
+        request = GenerationRequest(self.last_request_id, prompt, sampling, events.append, hold)
         self.engine.submit(request)
         return events
 

@@ -88,9 +88,7 @@ class Benchmark:
         tokenizer: Spells answers.
     """
 
-    def __init__(
-        self, sizes: Sizes, repeat: int, result: Result, tokenizer: ChatTokenizer
-    ) -> None:
+    def __init__(self, sizes: Sizes, repeat: int, result: Result, tokenizer: ChatTokenizer) -> None:
         self._sizes = sizes
         self._repeat = repeat
         self._result = result
@@ -129,7 +127,6 @@ class Benchmark:
             picture, turn = self._picture(), self._text(24)
             opening = Prompt((self._text(12), picture, self._text(24)))
             first = ours.submit(opening, self._sizes.answer)
-            cold = seconds_to_first_token(ours, first)
             run(ours)
             answered = [
                 i for event in first if isinstance(event, TokensGenerated) for i in event.token_ids
@@ -200,7 +197,9 @@ class Benchmark:
                 if repetition:
                     found.append(sum(lengths) / (time.process_time() - began))
                     self._row(what, contender.name, found[-1], "tokens/s")
-            equal = sum(ours == theirs for ours, theirs in zip(answers[-1], answers[0], strict=True))
+            equal = sum(
+                ours == theirs for ours, theirs in zip(answers[-1], answers[0], strict=True)
+            )
             self._row(what, "answers equal", equal, f"of {len(lengths)}")
         return rates
 

@@ -25,9 +25,7 @@ class EngineCollector(Collector):
             "dvd_prefix_query_tokens", "Prompt tokens looked up in the KV cache.",
             stats.num_query_tokens,
         )  # fmt: skip
-        yield _count(
-            "dvd_prefix_hit_tokens", "Prompt tokens found there.", stats.num_hit_tokens
-        )
+        yield _count("dvd_prefix_hit_tokens", "Prompt tokens found there.", stats.num_hit_tokens)
         yield _count(
             "dvd_reused_images", "Pictures neither encoded nor sent, because their KV was kept.",
             self._answerer.num_reused_images,

@@ -107,9 +107,7 @@ def reuse_pictures(
         if picture.end <= hold.match.num_tokens
     }
     segments = tuple(
-        segment
-        if isinstance(segment, TextSegment)
-        else covered.get(segment.image_index, segment)
+        segment if isinstance(segment, TextSegment) else covered.get(segment.image_index, segment)
         for segment in layout.segments
     )
     return PictureReuse(Prompt(segments), hold, tuple(covered))

@@ -11,7 +11,6 @@ the newest first, then the newest of all. The first in rank never gives way, so 
 """
 
 from bisect import insort
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from common.errors import ConfigError

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from common.types import SamplingParameters
-from language_service.penalties import TokenHistory
 from language_service.block_tables import PrefixHold
+from language_service.penalties import TokenHistory
 from language_service.prompt import (
     Prompt,
     PromptSegment,

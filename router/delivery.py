@@ -2,8 +2,9 @@
 
 Every picture that the language replica needs is encoded on the vision replica that has the least
 to do. With scope `request` the decision waits for the last picture's scores, unless all are
-remembered; otherwise each picture is decided and pushed alone, as soon as it is encoded. A picture whose vision replica is lost is encoded once more, elsewhere if there is an elsewhere;
-the mask stays the same.
+remembered; otherwise each picture is decided and pushed alone, as soon as it is encoded. A picture
+whose vision replica is lost is encoded once more, elsewhere if there is an elsewhere; the mask
+stays the same.
 """
 
 import asyncio

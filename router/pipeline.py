@@ -3,10 +3,10 @@
     admit -> place -> open -> (encode -> decide -> push) -> generate -> stream -> release
 
 The language replica reserves room before any picture is encoded, and says which pictures it needs:
-where their resolutions are decided from remembered scores, it may know their keys and values from
-an earlier request. Pictures go straight from vision
-to language; the router sees only scores and decides only masks. Everything that is taken is held
-by a context manager, so that success, failure, cancellation and deadline all give it back.
+where their resolutions follow from remembered scores, it may know their keys and values from an
+earlier request. Pictures go straight from vision to language; the router sees only scores and
+decides only masks. Everything that is taken is held by a context manager, so that success,
+failure, cancellation and deadline all give it back.
 """
 
 import asyncio

@@ -82,9 +82,7 @@ class Inbox:
     def generate(self, image_key: bytes = KEY) -> grpc.aio.UnaryStreamCall:
         """Begin an answer that waits for one picture of one tile, unless it is kept."""
         resolution = None if image_key == KEY else WHOLE_TILE
-        image = language_pb2.PromptImage(
-            image_key=image_key, num_tiles=1, resolution=resolution
-        )
+        image = language_pb2.PromptImage(image_key=image_key, num_tiles=1, resolution=resolution)
         group = language_pb2.PromptImageGroup(images=[image])
         parts = [
             language_pb2.PromptPart(image_group=group),

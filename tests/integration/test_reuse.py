@@ -28,9 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MAX_TOKENS = 24
 # Well above the longest request, so that pictures of waiting requests may be held.
-OPTIONS = ClusterOptions(
-    language=LanguageServiceConfig(kv_tokens=16384, max_context_tokens=4096)
-)
+OPTIONS = ClusterOptions(language=LanguageServiceConfig(kv_tokens=16384, max_context_tokens=4096))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -156,9 +154,7 @@ async def test_another_mask_is_sent_again_without_a_vision_pass(
     assert not any(whole.finished.images[0].compressed)
     assert (work.tiles, work.reused) == (0, 0)
     assert work.received_bytes > 0
-    expected = flash_reference.answer(
-        flash_model_dir, question, MAX_TOKENS, ResolutionScope.IMAGE
-    )
+    expected = flash_reference.answer(flash_model_dir, question, MAX_TOKENS, ResolutionScope.IMAGE)
     assert answer.token_ids == expected.token_ids
 
 
@@ -192,9 +188,7 @@ async def test_many_turns_at_once_stay_right(
 
 async def test_without_a_prefix_cache_everything_is_sent_again(flash_model_dir: Path) -> None:
     options = ClusterOptions(
-        language=LanguageServiceConfig(
-            kv_tokens=16384, max_context_tokens=4096, prefix_cache=False
-        )
+        language=LanguageServiceConfig(kv_tokens=16384, max_context_tokens=4096, prefix_cache=False)
     )
     question = (user(picture_of(800), "What is this?"),)
     async with local_cluster(flash_model_dir, options) as cluster:

@@ -18,9 +18,7 @@ from language_service.token_keys import TokenKeys, picture_identity
 
 def picture(name: int, num_tokens: int) -> VisualSegment:
     """A picture with its identity and no values."""
-    return VisualSegment(
-        torch.empty(num_tokens, 0), picture_identity(bytes([name]), (num_tokens,))
-    )
+    return VisualSegment(torch.empty(num_tokens, 0), picture_identity(bytes([name]), (num_tokens,)))
 
 
 def sequence_of(*segments: PromptSegment, max_tokens: int = 4, name: str = "") -> Sequence:

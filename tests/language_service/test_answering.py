@@ -51,7 +51,9 @@ REQUEST = LanguageRequest(
 PICTURES = replace(REQUEST, images=(ExpectedImage(b"a", 1), ExpectedImage(b"b", 1)))
 
 
-DECIDED = replace(REQUEST, images=(ExpectedImage(b"a", 1, (False,)), ExpectedImage(b"b", 1, (False,))))
+DECIDED = replace(
+    REQUEST, images=(ExpectedImage(b"a", 1, (False,)), ExpectedImage(b"b", 1, (False,)))
+)
 
 
 def asking(**sampling: Any) -> LanguageRequest:

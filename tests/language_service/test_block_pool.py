@@ -107,9 +107,7 @@ def test_integrity_finds_a_lost_reference() -> None:
 
 
 STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["run", "scattered", "refer", "release", "keep"]), st.integers(0, 9)
-    ),
+    st.tuples(st.sampled_from(["run", "scattered", "refer", "release", "keep"]), st.integers(0, 9)),
     max_size=60,
 )
 

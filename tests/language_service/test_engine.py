@@ -194,7 +194,9 @@ def test_warm_up_that_fails_stops_the_start() -> None:
 def test_a_tokenizer_larger_than_the_model_is_refused(model: PreTrainedModel) -> None:
     tokenizer = NumberTokenizer(vocabulary_size=CONFIG.vocab_size + 1)
     with pytest.raises(CheckpointError, match="501 tokens"):
-        LanguageEngine(model, tokenizer, KvCache.for_model(model, KvBlocks(64)), LIMITS, lambda: 0.0)
+        LanguageEngine(
+            model, tokenizer, KvCache.for_model(model, KvBlocks(64)), LIMITS, lambda: 0.0
+        )
 
 
 def test_load_is_reported_in_tokens(model: PreTrainedModel) -> None:

@@ -74,9 +74,9 @@ class Driver:
     def step(self) -> bool:
         scheduler = self.engine._scheduler
         self.num_steps += 1
-        if self.preempts and self.num_steps % 3 == 0 and scheduler._running:
-            if scheduler.num_preemptions < MAX_PREEMPTIONS:
-                scheduler._preempt(_Draft(0), list(scheduler._running)[-1])
+        is_time = self.num_steps % 3 == 0 and scheduler.num_preemptions < MAX_PREEMPTIONS
+        if self.preempts and is_time and scheduler._running:
+            scheduler._preempt(_Draft(0), list(scheduler._running)[-1])
         return self.engine.step()
 
     def run(self) -> None:
@@ -110,6 +110,11 @@ def staggered(driver: Driver, ask: Ask) -> list[Answer]:
             driver.step()
     driver.run()
     return answers
+
+
+def leave_cold(engine: LanguageEngine) -> None:
+    """Let the cache know nothing."""
+    assert engine.kept_kv_tokens == 0
 
 
 def begin_differently(engine: LanguageEngine) -> None:
@@ -160,7 +165,7 @@ def submit_held(engine: LanguageEngine, index: int) -> Answer:
 
 
 PREPARATIONS: dict[str, Callable[[LanguageEngine], None]] = {
-    "cold": lambda engine: None,
+    "cold": leave_cold,
     "partial": begin_differently,
     "warm": ask_before,
     "picture hit": show_before,

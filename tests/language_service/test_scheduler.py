@@ -13,7 +13,6 @@ from language_service.scheduler import PRIORITY_SECONDS, EngineLimits, Scheduler
 from language_service.sequence import Sequence
 from tests.language_service.kv_simulation import picture, sequence_of
 
-
 _first_ids = count(step=1000)
 
 

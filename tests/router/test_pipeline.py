@@ -77,9 +77,7 @@ async def parts(model: ModelConfig = FLASH) -> AsyncIterator[Parts]:
     language = FakeLanguage(address("language-0"), journal)
     admission = Admission(BOUNDS)
     async with pool_of(vision) as visions, pool_of(language) as languages:
-        pipeline = Pipeline(
-            model, admission, visions, languages, FINGERPRINT, ScoreMemory(8)
-        )
+        pipeline = Pipeline(model, admission, visions, languages, FINGERPRINT, ScoreMemory(8))
         made = Parts(pipeline, admission, vision, language, visions, languages, journal)
         yield made
         made.assert_nothing_is_held()
