@@ -7,7 +7,7 @@ to the longest, so a batch ends where the padding would cost more than another c
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from language_service.attention import AnswerBatch
+from language_service.attention_step import AnswerBatch
 
 # Elements of a key that may be read in vain to save a call; about 20 microseconds on a CPU.
 MERGE_ELEMENTS = 25_000

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from language_service.answer_batches import AnswerRow, batch_answers
-from language_service.attention import (
+from language_service.attention_step import (
     AttentionSpan,
     AttentionStep,
     StepMasks,
@@ -83,7 +83,8 @@ class ModelRunner:
         # One tensor on its way to the device, not four.
         indexes = self._indexes([*rows.token_ids, *rows.positions, *rows.slots, *kept])
         num_rows = len(rows.slots)
-        token_ids, positions, slots, kept_rows = indexes.split((num_rows,) * 3 + (len(kept),))
+        sizes = [num_rows, num_rows, num_rows, len(kept)]
+        token_ids, positions, slots, kept_rows = torch.split(indexes, sizes)
         embeddings = self._input_embeddings(token_ids, rows.visual)[None]
         with attention_step(self._attention_step(rows, slots)):
             began = self._clock()

@@ -7,24 +7,22 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from language_service.attention import (
-    AnswerBatch,
-    AttentionBackend,
-    AttentionLayer,
-    AttentionSpan,
-    AttentionStep,
-    StepMasks,
-    attend_packed,
-    attend_reference,
-    causal_visibility,
-    padding_mask,
-)
+from language_service.attention import AttentionBackend, attend_packed, attend_reference
 from language_service.attention_kernels import (
     EVERY_KEY,
     FUSED_KERNEL_RETURNS_LSE,
     Visibility,
     attend_with_lse,
     attend_with_lse_fused,
+)
+from language_service.attention_step import (
+    AnswerBatch,
+    AttentionLayer,
+    AttentionSpan,
+    AttentionStep,
+    StepMasks,
+    causal_visibility,
+    padding_mask,
 )
 from language_service.block_tables import KvBlocks
 from language_service.kv_cache import KvCache, KvPlace, KvShape

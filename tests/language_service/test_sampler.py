@@ -98,6 +98,7 @@ def test_frequencies_follow_the_softmax_of_the_survivors(
 MIXED: list[dict[str, Any]] = [
     {},
     {"temperature": 0.7},
+    {"temperature": 1.3, "seed": 6},
     {"temperature": 1.0, "top_k": 5},
     {"repetition_penalty": 1.8},
     {"temperature": 2.0, "top_p": 0.6, "presence_penalty": 1.0},
@@ -107,19 +108,20 @@ MIXED: list[dict[str, Any]] = [
 ]
 
 
-def test_a_row_does_not_depend_on_its_neighbours() -> None:
+@pytest.mark.parametrize("vocabulary_size", [100, 70_000])  # all rows at a time, and one
+def test_a_row_does_not_depend_on_its_neighbours(vocabulary_size: int) -> None:
     torch.manual_seed(0)
-    logits = torch.randn(len(MIXED), 100) * 3
+    logits = torch.randn(len(MIXED), vocabulary_size) * 3
 
     def rows() -> list[Sequence]:
-        return [row(seed=5, outputs=(4, 8, 4), **sampling) for sampling in MIXED]
+        return [row(**{"seed": 5, "outputs": (4, 8, 4), **sampling}) for sampling in MIXED]
 
     together = sample(logits, rows())
     for index, alone in enumerate(rows()):
         apart = sample(logits[index : index + 1], [alone])
         assert together.token_ids[index] == apart.token_ids[0]
         assert together.logprobs.get(index) == apart.logprobs.get(0)
-    assert together.token_ids[5] == 7
+    assert together.token_ids[6] == 7
 
 
 def test_seed_and_index_change_the_draw() -> None:
