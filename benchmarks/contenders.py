@@ -9,6 +9,7 @@ All take token ids and answer greedily, each request at its own length.
 """
 
 import itertools
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -133,6 +134,8 @@ class Static:
 class Continuous:
     """Continuous batching of transformers; all answers of a call are equally long.
 
+    Its manager is started for each call: one that stayed would take time from the others.
+
     Args:
         model: Its own, because it changes the attention.
     """
@@ -141,6 +144,8 @@ class Continuous:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
+        # It tells of every package that it could make use of.
+        logging.getLogger("ContinuousBatchingLogger").setLevel(logging.CRITICAL)
 
     def answer(self, asked: Sequence[Asked]) -> Answers:
         """Answer all at once."""

@@ -61,7 +61,7 @@ def waiting(prompt: Prompt) -> tuple[Prompt, VisualSegment | None]:
 
 
 def test_after_a_long_day_every_block_is_free(model: PreTrainedModel) -> None:
-    chance = random.Random(5)
+    chance = random.Random(5)  # noqa: S311
     engine = build_engine(model, EngineLimits(160, 48, 6), num_kv_tokens=384, block_size=4)
     answers: dict[int, tuple[Prompt, Answer]] = {}
     coming: dict[int, VisualSegment] = {}
