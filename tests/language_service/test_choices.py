@@ -25,6 +25,7 @@ from tests.language_service.harness import (
 )
 
 NUM_CHOICES = 4
+MAX_STEPS = 500
 SAMPLING = SamplingParameters(16, 0.9, seed=5, top_p=0.95)
 PICTURE = VisualSegment(
     torch.randn(40, HIDDEN_SIZE, generator=torch.Generator().manual_seed(3)), b"p"
@@ -43,9 +44,12 @@ class Asked:
     async def follow(self) -> None:
         """Collect all events, stepping the engine between them."""
         collecting = asyncio.create_task(self.collect())
-        while not collecting.done():
+        for _ in range(MAX_STEPS):
+            if collecting.done():
+                break
             self.engine.step()
             await settle()
+        assert collecting.done()
         await collecting
 
     async def collect(self) -> None:
