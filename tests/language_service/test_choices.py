@@ -142,6 +142,7 @@ async def test_closing_early_leaves_nothing_behind(model: PreTrainedModel, num_s
         asked.engine.step()
         await settle()
     asked.choices.close()
+    assert not asked.engine.step()
     run(asked.engine)
     with pytest.raises(CancelledRequestError):
         await following
