@@ -183,7 +183,7 @@ def test_wrong_tensors_of_the_vision_model_are_not_looked_at(edited: Edited) -> 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ({"model_type": "internlm2"}, "'internlm2'; supported are qwen2, qwen3, qwen3_moe, gpt_oss"),
+        ({"model_type": "internlm2"}, "'internlm2'; supported are qwen2, qwen3, qwen3_moe, g"),
         ({"model_type": None}, "type None"),
         ({"rope_scaling": LONG_ROPE}, "'longrope'"),
         ({"rope_scaling": {"rope_type": "longrope"}}, "not valid"),
