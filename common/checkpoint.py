@@ -35,10 +35,42 @@ class TensorSource:
     num_parts: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class StackedSource:
+    """Where a parameter of all experts comes from, where each expert's tensors lie apart.
+
+    Attributes:
+        experts: For each index of the parameter's first dimension its tensors, put one below the
+            other; all have the same number of rows.
+    """
+
+    experts: tuple[tuple[str, ...], ...]
+
+
+Source = TensorSource | StackedSource
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One read of a tensor into a parameter.
+
+    Attributes:
+        parameter: What it fills, or fills a part of.
+        source: Which rows of which tensor.
+        shape: What the whole tensor must have.
+        place: Expert and rows within the parameter; None where it is the whole of it.
+    """
+
+    parameter: str
+    source: TensorSource
+    shape: tuple[int, ...]
+    place: tuple[int, slice] | None = None
+
+
 def check_tensors(
     module: nn.Module,
     entries: Mapping[str, TensorEntry],
-    sources: Mapping[str, TensorSource],
+    sources: Mapping[str, Source],
 ) -> None:
     """Check names, shapes and element types against the headers alone, before memory is taken.
 
@@ -50,20 +82,20 @@ def check_tensors(
     Raises:
         CheckpointError: Names the first tensor that is missing, extra or misshapen.
     """
-    for parameter, tensor in module.state_dict().items():
-        source = sources[parameter]
-        entry = entries.get(source.name)
+    readings = _readings(module, sources)
+    for reading in readings:
+        name = reading.source.name
+        entry = entries.get(name)
         if entry is None:
-            raise CheckpointError(f"Tensor {source.name} is missing from the checkpoint.")
-        wanted = (tensor.shape[0] * source.num_parts, *tensor.shape[1:])
-        if entry.shape != wanted:
+            raise CheckpointError(f"Tensor {name} is missing from the checkpoint.")
+        if entry.shape != reading.shape:
             raise CheckpointError(
-                f"Tensor {source.name} has shape {list(entry.shape)}, "
-                f"the configuration asks for {list(wanted)}."
+                f"Tensor {name} has shape {list(entry.shape)}, "
+                f"the configuration asks for {list(reading.shape)}."
             )
         if entry.dtype not in LOADABLE_DTYPES:
-            raise CheckpointError(f"Tensor {source.name} has unsupported type {entry.dtype}.")
-    used = {source.name for source in sources.values()}
+            raise CheckpointError(f"Tensor {name} has unsupported type {entry.dtype}.")
+    used = {reading.source.name for reading in readings}
     extra = sorted(set(entries) - used)
     if extra:
         raise CheckpointError(f"Tensor {extra[0]} is in the checkpoint but not in the model.")
@@ -72,7 +104,7 @@ def check_tensors(
 def load_tensors(
     module: nn.Module,
     entries: Mapping[str, TensorEntry],
-    sources: Mapping[str, TensorSource],
+    sources: Mapping[str, Source],
     dtype: torch.dtype,
     device: torch.device,
 ) -> None:
@@ -89,20 +121,41 @@ def load_tensors(
         CheckpointError: As `check_tensors`, or a file is damaged.
     """
     check_tensors(module, entries, sources)
-    by_file: dict[Path, list[str]] = defaultdict(list)
-    for parameter, source in sources.items():
-        by_file[entries[source.name].file].append(parameter)
-    state: dict[str, torch.Tensor] = {}
-    for file, parameters in by_file.items():
+    by_file: dict[Path, list[_Reading]] = defaultdict(list)
+    for reading in _readings(module, sources):
+        by_file[entries[reading.source.name].file].append(reading)
+    state = {
+        name: torch.empty(tensor.shape, dtype=dtype, device=device)
+        for name, tensor in module.state_dict().items()
+    }
+    for file, readings in by_file.items():
         try:
             with safe_open(file, framework="pt") as tensors:
-                for parameter in parameters:
-                    tensor = _read_part(tensors, sources[parameter])
-                    # A slice is a view of the mapped file; a copy is aligned and outlives it.
-                    state[parameter] = tensor.to(device=device, dtype=dtype, copy=True)
+                for reading in readings:
+                    whole = state[reading.parameter]
+                    place = whole if reading.place is None else whole[reading.place]
+                    place.copy_(_read_part(tensors, reading.source))
         except SafetensorError as cause:
             raise CheckpointError(f"{file.name} is not a valid safetensors file.") from cause
     module.load_state_dict(state, strict=True, assign=True)
+
+
+def _readings(module: nn.Module, sources: Mapping[str, Source]) -> list[_Reading]:
+    """All reads that fill a module, in its own order."""
+    readings: list[_Reading] = []
+    for parameter, tensor in module.state_dict().items():
+        source, (rows, *rest) = sources[parameter], tensor.shape
+        if isinstance(source, TensorSource):
+            wanted = (rows * source.num_parts, *rest)
+            readings.append(_Reading(parameter, source, wanted))
+            continue
+        for expert, names in enumerate(source.experts):
+            height, *width = rest
+            height //= len(names)
+            for index, name in enumerate(names):
+                place = (expert, slice(index * height, (index + 1) * height))
+                readings.append(_Reading(parameter, TensorSource(name), (height, *width), place))
+    return readings
 
 
 def _read_part(tensors: Any, source: TensorSource) -> torch.Tensor:

@@ -62,7 +62,10 @@ class LanguageServiceConfig(StrictModel):
         max_context_tokens: Longest prompt and answer; null takes the model's own limit.
         max_batch_tokens: Most tokens of one engine step; longer prompts are cut into chunks.
         max_sequences: Most requests decoded at a time.
-        kv_tokens: Tokens that the KV cache holds.
+        kv_tokens: Tokens that the KV cache holds. What it has beyond the longest request may keep
+            pictures of waiting requests, so it should be well above `max_context_tokens`.
+        kv_block_size: Tokens of a block of it.
+        prefix_cache: Whether what earlier requests have computed may serve later ones.
         inbox_bytes: Budget for embeddings that are reserved, arriving or in use.
         default_max_tokens: Answer limit of requests that set none.
         system_message: `original` puts the original code's default system message before
@@ -75,6 +78,8 @@ class LanguageServiceConfig(StrictModel):
     max_batch_tokens: PositiveInt = 512
     max_sequences: PositiveInt = 32
     kv_tokens: PositiveInt = 65_536
+    kv_block_size: PositiveInt = 16
+    prefix_cache: bool = True
     inbox_bytes: PositiveInt = 1 << 30
     default_max_tokens: PositiveInt = 1024
     system_message: Literal["none", "original"] = "none"
@@ -101,6 +106,7 @@ class RouterConfig(StrictModel):
         default_deadline_seconds: Deadline of requests that set none.
         retry_after_seconds: Delay named in refusals.
         resolution_scope: Scope of requests that set none.
+        max_remembered_images: Pictures whose gate scores are remembered.
         images: Bounds on each picture.
     """
 
@@ -117,4 +123,5 @@ class RouterConfig(StrictModel):
     default_deadline_seconds: PositiveFloat = 600.0
     retry_after_seconds: NonNegativeFloat = 1.0
     resolution_scope: ResolutionScope = ResolutionScope.REQUEST
+    max_remembered_images: PositiveInt = 16_384
     images: ImageLimits = ImageLimits()

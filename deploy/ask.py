@@ -1,6 +1,5 @@
 """`dvd ask`: pictures and a question to a running cluster, the answer as it comes."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -8,6 +7,7 @@ from rich.markup import escape
 
 from common.errors import ConfigError, UnavailableError
 from common.types import ResolutionScope
+from deploy.ask_options import AskOptions
 from deploy.client import InferenceClient, ask_about
 from deploy.explain import Explained, check_explainable, open_picture, write_explanation
 from deploy.report import print_usage
@@ -19,23 +19,6 @@ SCOPES = {
     ResolutionScope.ABSOLUTE: inference_pb2.RESOLUTION_SCOPE_ABSOLUTE,
     ResolutionScope.OFF: inference_pb2.RESOLUTION_SCOPE_OFF,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class AskOptions:
-    """How to ask, and what to make of the answer.
-
-    Attributes:
-        server: `host:port` of a router.
-        max_tokens: Answer limit; None for the server's.
-        scope: Scope of the visual resolution router; None for the server's.
-        explain: File to draw tiles, scores and resolutions into; None for no drawing.
-    """
-
-    server: str
-    max_tokens: int | None = None
-    scope: str | None = None
-    explain: Path | None = None
 
 
 async def ask_and_show(console: Console, words: list[str], options: AskOptions) -> None:
@@ -54,7 +37,8 @@ async def ask_and_show(console: Console, words: list[str], options: AskOptions) 
     pictures = [_picture(name) for name in names]
     if options.explain is not None:
         check_explainable(len(pictures), options.explain)
-    request = ask_about(pictures, question, options.max_tokens, _scope(options.scope))
+    request = ask_about(pictures, question, scope=_scope(options.scope))
+    request.sampling.CopyFrom(_sampling(options))
     text, finished = await _stream(console, options.server, request)
     if options.explain is not None:
         picture = open_picture(pictures[0])
@@ -65,19 +49,19 @@ async def ask_and_show(console: Console, words: list[str], options: AskOptions) 
 async def _stream(
     console: Console, server: str, request: inference_pb2.GenerateRequest
 ) -> tuple[str, inference_pb2.GenerateFinished]:
-    """Show an answer as it comes; return all of it."""
-    text = ""
+    """Show an answer as it comes, or several when all are there; return the first whole."""
+    texts = [""] * request.sampling.n
     finished: inference_pb2.GenerateFinished | None = None
     client = InferenceClient(server)
     try:
         async for response in client.stream(request):
             if response.HasField("delta"):
-                delta = response.delta.text
-                console.print(delta, end="", markup=False, emoji=False, soft_wrap=True)
-                text += delta
+                texts[response.delta.choice] += response.delta.text
+                if len(texts) == 1:
+                    _show(console, response.delta.text)
             elif response.HasField("finished"):
                 finished = response.finished
-                console.print()
+                _show_all(console, texts)
                 print_usage(console, finished)
     except UnavailableError as error:
         raise UnavailableError(
@@ -87,7 +71,32 @@ async def _stream(
         await client.close()
     if finished is None:
         raise UnavailableError("The router ended without finishing the answer.")
-    return text, finished
+    return texts[0], finished
+
+
+def _show(console: Console, text: str) -> None:
+    console.print(text, end="", markup=False, emoji=False, soft_wrap=True)
+
+
+def _show_all(console: Console, texts: list[str]) -> None:
+    """End the line of the one answer that has been shown, or show several, numbered."""
+    if len(texts) == 1:
+        console.print()
+        return
+    for number, text in enumerate(texts, start=1):
+        console.print(f"[dim]answer {number}[/dim]")
+        _show(console, f"{text}\n")
+
+
+def _sampling(options: AskOptions) -> inference_pb2.SamplingParameters:
+    return inference_pb2.SamplingParameters(
+        max_tokens=options.max_tokens,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        seed=options.seed,
+        stop=options.stop,
+        n=options.num_choices,
+    )
 
 
 def _picture(name: str) -> Path:

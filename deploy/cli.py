@@ -14,6 +14,7 @@ from rich.console import Console
 from common.errors import ConfigError, DvdError
 from common.log import set_up_logging
 from common.model_files import RANDOM_WEIGHTS_NOTE
+from deploy.ask_options import AskOptions
 from deploy.config import DeployConfig, load_config, parse_assignment
 from deploy.model import find_model
 from deploy.ray_environment import prepare_ray
@@ -101,9 +102,29 @@ def ask(
         Path | None,
         typer.Option(help="Draw tiles, scores and resolutions of the one picture into this PNG."),
     ] = None,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest tokens.")] = 0.0,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw from the likeliest tokens up to this probability.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeats a drawn answer.", min=0)] = None,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="Text that ends the answer; may be repeated.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", help="Answers to give.", min=1)] = 1,
 ) -> None:
     """Ask a running cluster about pictures; the answer streams."""
-    _run(_ask(words, server, max_tokens, resolution, explain))
+    options = AskOptions(
+        server=server,
+        max_tokens=max_tokens,
+        scope=resolution,
+        explain=explain,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        stop=tuple(stop or ()),
+        num_choices=n,
+    )
+    _run(_ask(words, options))
 
 
 @app.command()
@@ -178,16 +199,10 @@ async def _serve(settings: DeployConfig) -> None:
         await supervisor.stop()
 
 
-async def _ask(
-    words: list[str],
-    server: str,
-    max_tokens: int | None,
-    scope: str | None,
-    explain: Path | None,
-) -> None:
-    from deploy.ask import AskOptions, ask_and_show  # noqa: PLC0415
+async def _ask(words: list[str], options: AskOptions) -> None:
+    from deploy.ask import ask_and_show  # noqa: PLC0415
 
-    await ask_and_show(console, words, AskOptions(server, max_tokens, scope, explain))
+    await ask_and_show(console, words, options)
 
 
 async def _demo(settings: DeployConfig, json_file: Path | None) -> None:

@@ -1,30 +1,27 @@
-"""One answer on a language replica: tokenise, check, reserve, wait for the pictures, generate.
+"""One answer on a language replica: tokenise, check, reserve, look up, generate.
 
-The asyncio side of the engine. Whatever ends the answer early, the context managers give back the
-reservation and the engine forgets the sequence.
+The asyncio side of the engine. The prompt is submitted before its pictures have come, and each
+picture is supplied as it does. Whatever ends the answer early, the engine forgets the sequence and
+the context manager gives back the reservation, in that order.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import dataclass
-
-import torch
+from dataclasses import dataclass, replace
 
 from common.errors import MismatchError
 from common.types import SamplingParameters
+from language_service.choices import Choices
 from language_service.engine import LanguageEngine
-from language_service.generation import (
-    EngineEvent,
-    GenerationFailed,
-    GenerationFinished,
-    GenerationRequest,
-    TokensGenerated,
-)
-from language_service.inbox import Inbox
-from language_service.prompt import ImageSegment, Prompt, PromptLayout, VisualSegment
+from language_service.generation import GenerationFinished, GenerationRequest, TokensGenerated
+from language_service.generation_defaults import SamplingDefaults, check_token_ids
+from language_service.inbox import ArrivedImage, Inbox, Reservation
+from language_service.picture_reuse import reuse_pictures
+from language_service.prompt import Prompt, PromptLayout, VisualSegment
 from language_service.requests import LanguageRequest
+from language_service.token_keys import picture_identity
 from language_service.tokenizer import ChatTokenizer
 
 
@@ -46,12 +43,12 @@ class Answered:
     """The answer is complete.
 
     Attributes:
-        finished: What the engine says.
+        choices: What the engine says of each choice, in order.
         num_text_tokens: Prompt tokens that are text.
         num_visual_tokens: Prompt tokens that are pictures.
     """
 
-    finished: GenerationFinished
+    choices: tuple[GenerationFinished, ...]
     num_text_tokens: int
     num_visual_tokens: int
 
@@ -65,15 +62,19 @@ class AnswerDefaults:
 
     Attributes:
         max_tokens: Answer limit, cut to the context that is left.
-        temperature: The checkpoint's.
+        sampling: The checkpoint's.
     """
 
     max_tokens: int
-    temperature: float
+    sampling: SamplingDefaults
 
 
 class Answerer:
-    """Answers requests on one engine and one inbox."""
+    """Answers requests on one engine and one inbox.
+
+    Attributes:
+        num_reused_images: Pictures that were neither encoded nor sent.
+    """
 
     def __init__(
         self,
@@ -86,13 +87,21 @@ class Answerer:
         self._inbox = inbox
         self._engine = engine
         self._defaults = defaults
+        self.num_reused_images = 0
 
-    async def answer(self, request: LanguageRequest) -> AsyncGenerator[AnswerEvent, None]:
+    def token_text(self, token_id: int) -> str:
+        """Text of one token alone."""
+        return self._tokenizer.token_text(token_id)
+
+    async def answer(
+        self, request: LanguageRequest, timeout_seconds: float | None = None
+    ) -> AsyncGenerator[AnswerEvent, None]:
         """Answer one request: accepted, tokens, answered.
 
         Raises:
             MismatchError: The router paired another model.
             InvalidRequestError: The prompt does not fit.
+            DeadlineExpiredError: The time is over.
         """
         arrived_at = time.monotonic()
         ours = self._inbox.accepted.model_fingerprint
@@ -101,61 +110,56 @@ class Answerer:
                 "Model fingerprint differs: the router paired "
                 f"{request.model_fingerprint}, this replica serves {ours}."
             )
+        deadline = math.inf if timeout_seconds is None else arrived_at + timeout_seconds
         layout = await asyncio.to_thread(self._tokenizer.layout, request.messages)
         sampling = self._sampling(request, layout)
         async with self._inbox.reserve(request.request_id, request.images) as reservation:
-            needed = tuple(range(len(request.images)))
-            yield Accepted(needed, time.monotonic() - arrived_at)
-            prompt = fill(layout, await reservation.arrived())
-            # Closed here and not by the garbage collector, so that the engine stops first.
-            async with aclosing(self._generate(request.request_id, prompt, sampling)) as events:
-                async for event in events:
-                    yield event
+            choices = Choices(self._engine, request.sampling.num_choices)
+            try:
+                generation = GenerationRequest(
+                    request.request_id, Prompt(layout.segments), sampling, choices.pass_on,
+                    priority=request.priority, deadline=deadline,
+                )  # fmt: skip
+                self._submit(choices, generation, request, layout, reservation)
+                needed = tuple(i for i, slot in enumerate(reservation.slots) if slot.is_open)
+                yield Accepted(needed, time.monotonic() - arrived_at)
+                async for event in choices.events():
+                    if isinstance(event, TokensGenerated):
+                        yield event
+                    else:
+                        num_visual_tokens = choices.prompt.num_visual_tokens
+                        yield Answered(event.choices, layout.num_text_tokens, num_visual_tokens)
+            finally:
+                choices.close()
+
+    def _submit(
+        self,
+        choices: Choices,
+        generation: GenerationRequest,
+        request: LanguageRequest,
+        layout: PromptLayout,
+        reservation: Reservation,
+    ) -> None:
+        """Hold the pictures that the cache knows and give the rest to the engine as it comes."""
+        reuse = reuse_pictures(layout, request.images, self._inbox.accepted, self._engine)
+        self._inbox.skip(reservation, reuse.image_indexes)
+        self.num_reused_images += len(reuse.image_indexes)
+
+        def supply(arrived: ArrivedImage) -> None:
+            key = request.images[arrived.image_index].image_key
+            identity = picture_identity(key, arrived.tile_tokens)
+            choices.supply(arrived.image_index, VisualSegment(arrived.embeddings, identity))
+
+        reservation.on_arrival = supply
+        choices.submit(replace(generation, prompt=reuse.prompt, hold=reuse.hold))
 
     def _sampling(self, request: LanguageRequest, layout: PromptLayout) -> SamplingParameters:
         """Fill in defaults and check that prompt and answer fit, at full resolution."""
         tiles = sum(image.num_tiles for image in request.images)
         num_prompt_tokens = layout.num_text_tokens + tiles * self._inbox.accepted.full_tokens
         room = self._engine.max_request_tokens - num_prompt_tokens
-        max_tokens = request.max_tokens or max(1, min(self._defaults.max_tokens, room))
+        asked = request.sampling
+        max_tokens = asked.max_tokens or max(1, min(self._defaults.max_tokens, room))
         self._engine.check_fits(num_prompt_tokens, max_tokens)
-        temperature = request.temperature
-        if temperature is None:
-            temperature = self._defaults.temperature
-        return SamplingParameters(max_tokens, temperature, request.seed)
-
-    async def _generate(
-        self, request_id: str, prompt: Prompt, sampling: SamplingParameters
-    ) -> AsyncGenerator[TokensGenerated | Answered, None]:
-        loop = asyncio.get_running_loop()
-        events: asyncio.Queue[EngineEvent] = asyncio.Queue()
-
-        def pass_on(event: EngineEvent) -> None:
-            loop.call_soon_threadsafe(events.put_nowait, event)
-
-        self._engine.submit(GenerationRequest(request_id, prompt, sampling, pass_on))
-        try:
-            while True:
-                event = await events.get()
-                if isinstance(event, GenerationFailed):
-                    raise event.error
-                if isinstance(event, GenerationFinished):
-                    if event.text:
-                        yield TokensGenerated((), event.text)
-                    yield Answered(event, prompt.num_text_tokens, prompt.num_visual_tokens)
-                    return
-                yield event
-        finally:
-            self._engine.cancel(request_id)
-
-
-def fill(layout: PromptLayout, embeddings: tuple[torch.Tensor, ...]) -> Prompt:
-    """Put the pictures' embeddings, each [n, hidden_size], into their places."""
-    return Prompt(
-        tuple(
-            VisualSegment(embeddings[segment.image_index])
-            if isinstance(segment, ImageSegment)
-            else segment
-            for segment in layout.segments
-        )
-    )
+        check_token_ids(asked, self._tokenizer.vocabulary_size)
+        return self._defaults.sampling.resolve(asked, max_tokens)

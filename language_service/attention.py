@@ -1,145 +1,141 @@
 """Attention of one packed step: every running sequence in a single row of tokens.
 
 Registered with transformers under its own names, so that its model classes run unchanged: layers
-project all tokens at once, this module stores the new keys and values and attends per sequence.
-An implementation that transformers knows no mask for gets none, which is what is wanted here.
+project all tokens at once, this module stores the new keys and values and hands the rest to a
+back end. An implementation that transformers knows no mask for gets none, which is what is
+wanted here.
 
-    dvd_paged             scaled_dot_product_attention; what replicas use
-    dvd_paged_reference   matmul and softmax in float32, on any device; what tests compare with
+A back end is one function, `AttentionBackend`: queries of all rows, what the layer says of itself
+(`AttentionLayer`: scale, sliding window, sinks) and the step (`AttentionStep`: which rows belong
+to whom and where their keys are), and out come all rows. Masks depend on the step and the window
+alone; `StepMasks` makes each once a step and every layer shares it.
+
+    dvd_paged             batches of answers at equal distances, then prompts one by one, through
+                          the kernels of `attention_kernels`; what replicas use
+    dvd_paged_reference   matmul and softmax in float32, sequence by sequence, on any device; what
+                          tests compare with
+
+An answer's row needs no causality, so answers whose runs begin at equal distances in the cache are
+one batch of a strided view: no key is copied, and one call serves them all.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from language_service.kv_cache import KvCache
-from language_service.kv_runs import KvRun
+from language_service.attention_kernels import Visibility, attend
+from language_service.attention_step import (
+    AnswerBatch,
+    AttentionLayer,
+    AttentionSpan,
+    AttentionStep,
+    current_step,
+    first_key,
+)
 
 PAGED_ATTENTION = "dvd_paged"
 PAGED_ATTENTION_REFERENCE = "dvd_paged_reference"
 
-
-@dataclass(frozen=True, slots=True)
-class AttentionSpan:
-    """One sequence's tokens within a step.
-
-    Attributes:
-        begin: First row in the step.
-        end: One past the last row.
-        run: Where its keys and values are.
-        num_past: Its tokens that are in the cache already.
-        mask: [rows, num_past + rows], added to the scores; None where causality needs none:
-            a single row, or rows without a past.
-    """
-
-    begin: int
-    end: int
-    run: KvRun
-    num_past: int
-    mask: torch.Tensor | None
-
-    @property
-    def length(self) -> int:
-        """Keys that the last row sees."""
-        return self.num_past + self.end - self.begin
+# Queries [T, heads, d] -> [T, heads, d]; the step's own keys and values are in the cache by then.
+AttentionBackend = Callable[[torch.Tensor, AttentionLayer, AttentionStep], torch.Tensor]
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionStep:
-    """What attention must know about a step beside the tensors.
-
-    Attributes:
-        kv_cache: Keys and values.
-        slots: [T] int64, where each row's key and value go.
-        spans: One per sequence; together they cover all rows.
-    """
-
-    kv_cache: KvCache
-    slots: torch.Tensor
-    spans: tuple[AttentionSpan, ...]
-
-
-# Query [n, heads, d], keys and values [length, kv heads, d], the span, the scale -> [n, heads, d].
-Attend = Callable[
-    [torch.Tensor, torch.Tensor, torch.Tensor, AttentionSpan, float],
-    torch.Tensor,
-]
-
-_current_step: ContextVar[AttentionStep] = ContextVar("attention_step")
+def attend_packed(query: torch.Tensor, layer: AttentionLayer, step: AttentionStep) -> torch.Tensor:
+    """Attention without copies of keys or values wherever a sequence lies in one run."""
+    if len(step.batches) == 1 and step.batches[0].end == len(query):
+        return _attend_answers(query, layer, step, step.batches[0])
+    output = torch.empty_like(query, memory_format=torch.contiguous_format)
+    num_answers = 0
+    for batch in step.batches:
+        rows = query[batch.begin : batch.end]
+        output[batch.begin : batch.end] = _attend_answers(rows, layer, step, batch)
+        num_answers = batch.end
+    for span in step.spans[num_answers:]:
+        output[span.begin : span.end] = _attend_span(query, layer, step, span)
+    return output
 
 
-@contextmanager
-def attention_step(step: AttentionStep) -> Iterator[None]:
-    """Let the attention of a forward pass in this thread work on `step`."""
-    token = _current_step.set(step)
-    try:
-        yield
-    finally:
-        _current_step.reset(token)
+def _attend_answers(
+    query: torch.Tensor, layer: AttentionLayer, step: AttentionStep, batch: AnswerBatch
+) -> torch.Tensor:
+    """One row a sequence."""
+    keys, values = step.kv_cache.batch(layer.index, batch.first_slot, batch.stride, batch.lengths)
+    begin = first_key(min(batch.lengths) - 1, layer.window)
+    visible = step.masks.of_batch(batch, layer.window)
+    return _attend_rows(query, keys[:, :, begin:], values[:, :, begin:], visible, layer)
 
 
-def causal_mask(num_rows: int, num_past: int, like: torch.Tensor) -> torch.Tensor | None:
-    """Additive mask of `AttentionSpan`, in the type and on the device of `like`."""
-    if num_rows == 1 or num_past == 0:
-        return None
-    mask = torch.full((num_rows, num_past + num_rows), float("-inf"), device=like.device)
-    return mask.triu_(num_past + 1).to(like.dtype)
+def _attend_span(
+    query: torch.Tensor, layer: AttentionLayer, step: AttentionStep, span: AttentionSpan
+) -> torch.Tensor:
+    rows = query[span.begin : span.end]
+    begin = first_key(span.num_past, layer.window)
+    keys, values = (
+        read(layer.index, span.place, span.length)[begin:].transpose(0, 1)[None]
+        for read in (step.kv_cache.keys, step.kv_cache.values)
+    )
+    visible = step.masks.of_span(span, layer.window)
+    if span.num_rows == 1:
+        return _attend_rows(rows, keys, values, visible, layer)
+    sinks = None if layer.sinks is None else layer.sinks[:, None]
+    rows = rows.transpose(0, 1)[None]
+    return attend(rows, keys, values, visible, layer.scaling, sinks)[0].transpose(0, 1)
 
 
-def attend_sdpa(
+def _attend_rows(
     query: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
-    span: AttentionSpan,
-    scaling: float,
+    visible: Visibility,
+    layer: AttentionLayer,
 ) -> torch.Tensor:
-    """Attention of one sequence without copies of keys or values; shapes as `Attend`."""
-    num_rows, num_heads, head_dim = query.shape
-    keys, values = keys.transpose(0, 1)[None], values.transpose(0, 1)[None]
-    if num_rows == 1:
-        # The query heads that share a key head become rows of one small matrix product.
-        grouped = query.view(1, keys.shape[1], -1, head_dim)
-        attended = scaled_dot_product_attention(grouped, keys, values, scale=scaling)
-        return attended.reshape(1, num_heads, head_dim)
-    attended = scaled_dot_product_attention(
-        query.transpose(0, 1)[None],
-        keys,
-        values,
-        attn_mask=span.mask,
-        is_causal=span.mask is None,
-        scale=scaling,
-        enable_gqa=True,
-    )
-    return attended[0].transpose(0, 1)
+    """Query [n, heads, d], keys and values [n, kv heads, length, d] -> [n, heads, d].
+
+    The query heads that share a key head are rows of one small product.
+    """
+    num_kv_heads = keys.shape[1]
+    grouped = query.reshape(len(query), num_kv_heads, -1, query.shape[-1])
+    sinks = None if layer.sinks is None else layer.sinks.view(num_kv_heads, -1)
+    return attend(grouped, keys, values, visible, layer.scaling, sinks).reshape(query.shape)
 
 
 def attend_reference(
-    query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    span: AttentionSpan,
-    scaling: float,
+    query: torch.Tensor, layer: AttentionLayer, step: AttentionStep
 ) -> torch.Tensor:
-    """The definition, written out; makes its own mask; shapes as `Attend`."""
+    """The definition, written out, one sequence at a time; makes its own masks."""
+    output = torch.empty_like(query)
+    for span in step.spans:
+        keys = step.kv_cache.keys(layer.index, span.place, span.length)
+        values = step.kv_cache.values(layer.index, span.place, span.length)
+        rows = query[span.begin : span.end]
+        output[span.begin : span.end] = _textbook(rows, keys, values, layer)
+    return output
+
+
+def _textbook(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layer: AttentionLayer
+) -> torch.Tensor:
+    """Query [n, heads, d], the last n of the length; keys and values [length, kv heads, d]."""
     num_rows, num_heads, head_dim = query.shape
     length, num_kv_heads, _ = keys.shape
-    grouped = query.view(num_rows, num_kv_heads, num_heads // num_kv_heads, head_dim)
-    scores = torch.einsum("nkgd,lkd->kgnl", grouped.float(), keys.float()) * scaling
-    positions = torch.arange(length, device=query.device)
-    future = positions[None, :] > positions[span.num_past :, None]
-    weights = scores.masked_fill(future, float("-inf")).softmax(dim=-1)
+    grouped = query.reshape(num_rows, num_kv_heads, num_heads // num_kv_heads, head_dim)
+    scores = torch.einsum("nkgd,lkd->kgnl", grouped.float(), keys.float()) * layer.scaling
+    ages = torch.arange(length - num_rows, length, device=query.device)[:, None]
+    ages = ages - torch.arange(length, device=query.device)
+    hidden = (ages < 0) if layer.window is None else (ages < 0) | (ages >= layer.window)
+    scores = scores.masked_fill(hidden, float("-inf"))
+    if layer.sinks is not None:
+        sinks = layer.sinks.float().view(*scores.shape[:2], 1, 1).expand(*scores.shape[:3], 1)
+        scores = torch.cat([scores, sinks], dim=-1)
+    weights = scores.softmax(dim=-1)[..., :length]
     attended = torch.einsum("kgnl,lkd->nkgd", weights, values.float())
     return attended.reshape(num_rows, num_heads, head_dim).to(query.dtype)
 
 
-def _implementation(attend: Attend) -> Callable[..., tuple[torch.Tensor, None]]:
+def _implementation(backend: AttentionBackend) -> Callable[..., tuple[torch.Tensor, None]]:
     def forward(
         module: nn.Module,
         query: torch.Tensor,
@@ -151,23 +147,20 @@ def _implementation(attend: Attend) -> Callable[..., tuple[torch.Tensor, None]]:
     ) -> tuple[torch.Tensor, None]:
         """Query [1, heads, T, d], key and value [1, kv heads, T, d] -> [1, T, heads, d]."""
         # Masks of transformers are for batches with padding; spans say all that is needed.
-        del attention_mask, kwargs
-        step, layer = _current_step.get(), cast("int", module.layer_idx)
+        del attention_mask
+        step = current_step.get()
+        layer = AttentionLayer(
+            cast("int", module.layer_idx),
+            scaling,
+            cast("int | None", kwargs.get("sliding_window")),
+            cast("torch.Tensor | None", kwargs.get("s_aux")),
+        )
         query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-        step.kv_cache.write(layer, step.slots, key, value)
-        output = torch.empty_like(query, memory_format=torch.contiguous_format)
-        for span in step.spans:
-            output[span.begin : span.end] = attend(
-                query[span.begin : span.end],
-                step.kv_cache.keys(layer, span.run, span.length),
-                step.kv_cache.values(layer, span.run, span.length),
-                span,
-                scaling,
-            )
-        return output[None], None
+        step.kv_cache.write(layer.index, step.slots, key, value)
+        return backend(query, layer, step)[None], None
 
     return forward
 
 
-AttentionInterface.register(PAGED_ATTENTION, _implementation(attend_sdpa))
+AttentionInterface.register(PAGED_ATTENTION, _implementation(attend_packed))
 AttentionInterface.register(PAGED_ATTENTION_REFERENCE, _implementation(attend_reference))

@@ -3,6 +3,7 @@
 Checked before memory is taken for the payload. Wire types end here.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +66,10 @@ class EmbeddingFormat:
     def max_bytes(self, num_tiles: int) -> int:
         """Most bytes that a picture of so many tiles can need."""
         return num_tiles * self.full_tokens * self.token_bytes
+
+    def tile_tokens(self, compressed: Iterable[bool]) -> tuple[int, ...]:
+        """Visual tokens of each tile at a decided resolution."""
+        return tuple(self.compressed_tokens if each else self.full_tokens for each in compressed)
 
     def check(self, manifest: Manifest, num_tiles: int) -> None:
         """Check a manifest against this format and the announced tile count.

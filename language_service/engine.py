@@ -1,13 +1,16 @@
 """The language engine: prompts in, tokens out, one step at a time.
 
 One thread calls `step` for as long as it returns True and then sleeps until `on_work`. Servicers
-submit and cancel from any thread. A step takes in what came, lets the scheduler choose tokens,
-runs the model once over all of them, and gives each request its new token.
+submit, supply pictures and cancel from any thread. A step takes in what came, lets the scheduler
+choose tokens, runs the model once over all of them, and gives each request its new token.
 """
 
+import heapq
 import logging
+import math
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from transformers import PreTrainedModel
@@ -15,12 +18,14 @@ from transformers import PreTrainedModel
 from common.errors import (
     CancelledRequestError,
     CheckpointError,
+    DeadlineExpiredError,
     DvdError,
     EmbeddingRejectedError,
     InvalidRequestError,
     StartupError,
 )
 from common.types import FinishReason, SamplingParameters
+from language_service.block_tables import PrefixHold
 from language_service.detokenizer import Detokenizer
 from language_service.generation import (
     EngineEvent,
@@ -29,12 +34,43 @@ from language_service.generation import (
     GenerationRequest,
 )
 from language_service.kv_cache import KvCache
+from language_service.logprobs import TokenLogprobs
 from language_service.model_runner import ModelRunner
 from language_service.prompt import Prompt, TextSegment, VisualSegment
-from language_service.sampler import INVALID_TOKEN
+from language_service.sampler import INVALID_TOKEN, SampledTokens
 from language_service.scheduler import EngineLimits, Scheduler, StepPlan
+from language_service.sequence import Sequence
+from language_service.token_keys import TokenKeys
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Supply:
+    """A picture on its way to a request."""
+
+    generation: Generation
+    image_index: int
+    picture: VisualSegment
+
+
+@dataclass(slots=True)
+class EngineStats:
+    """What an engine has done since it started.
+
+    Attributes:
+        num_query_tokens: Prompt tokens, known at admission, that were looked up in the cache.
+        num_hit_tokens: Those of them that were found there.
+    """
+
+    num_query_tokens: int = 0
+    num_hit_tokens: int = 0
+
+    def note_admitted(self, sequences: tuple[Sequence, ...]) -> None:
+        """Count the sequences that a step admits."""
+        for sequence in sequences:
+            self.num_query_tokens += sequence.num_ready_tokens
+            self.num_hit_tokens += sequence.num_cached_tokens or 0
 
 
 class AnswerTokenizer(Protocol):
@@ -71,28 +107,33 @@ class LanguageEngine:
         limits: EngineLimits,
         clock: Callable[[], float],
     ) -> None:
-        self._runner = ModelRunner(model, kv_cache)
+        self._runner = ModelRunner(model, kv_cache, clock)
         if tokenizer.vocabulary_size > self._runner.vocabulary_size:
             raise CheckpointError(
                 f"The tokenizer knows {tokenizer.vocabulary_size} tokens, "
                 f"the model only {self._runner.vocabulary_size}."
             )
-        self._scheduler = Scheduler(limits, kv_cache.runs)
+        self._scheduler = Scheduler(limits, kv_cache.blocks)
         self._tokenizer = tokenizer
-        self._kv_cache = kv_cache
+        self._blocks = kv_cache.blocks
         self.limits = limits
+        self.stats = EngineStats()
         self._clock = clock
         self._lock = threading.Lock()
+        # The engine's thread plans and counts under it; servicers hold blocks.
+        self._blocks_lock = threading.Lock()
         self._generations: dict[str, Generation] = {}
         self._arrived: list[Generation] = []
+        self._supplied: list[_Supply] = []
         self._cancelled: list[Generation] = []
+        self._deadlines: list[tuple[float, int, Generation]] = []
         self.on_work: Callable[[], None] = lambda: None
         """Called from any thread when there is something to do; set it before the first request."""
 
     @property
     def max_request_tokens(self) -> int:
         """Longest prompt and answer together that can ever run."""
-        return min(self.limits.max_context_tokens, self._kv_cache.num_tokens)
+        return min(self.limits.max_context_tokens, self._blocks.num_tokens)
 
     @property
     def running_requests(self) -> int:
@@ -113,13 +154,28 @@ class LanguageEngine:
 
     @property
     def free_kv_tokens(self) -> int:
-        """Tokens that fit into the KV cache beside those that run."""
-        return self._kv_cache.num_free_tokens
+        """Tokens that fit into the KV cache beside those that run; kept ones give way."""
+        return self._blocks.num_free_tokens
 
     @property
     def used_kv_tokens(self) -> int:
-        """Tokens of the KV cache that running requests hold; 0 when idle."""
-        return self._kv_cache.num_tokens - self._kv_cache.num_free_tokens
+        """Tokens of the KV cache that requests have or hold; 0 when idle."""
+        return self._blocks.num_tokens - self._blocks.num_free_tokens
+
+    @property
+    def kept_kv_tokens(self) -> int:
+        """Tokens of the KV cache that may serve again."""
+        return self._blocks.num_kept_tokens
+
+    @property
+    def num_preemptions(self) -> int:
+        """How often a request gave its room back before its end."""
+        return self._scheduler.num_preemptions
+
+    @property
+    def forward_seconds(self) -> float:
+        """Time spent in the model, on the engine's clock."""
+        return self._runner.forward_seconds
 
     def check_fits(self, num_prompt_tokens: int, max_tokens: int) -> None:
         """Check that a request can run at all.
@@ -139,6 +195,38 @@ class LanguageEngine:
                 field="messages",
             )
 
+    def hold_pictures(
+        self, keys: TokenKeys, picture_ends: tuple[int, ...], limit: int
+    ) -> PrefixHold | None:
+        """Keep what the cache knows of a prompt until its request ends; thread-safe.
+
+        Args:
+            keys: Of the prompt's leading tokens.
+            picture_ends: For each picture among them, the tokens up to its end.
+            limit: Most tokens to take from the cache.
+
+        Returns:
+            What covers as many whole pictures as possible; None where there is no such picture,
+            or where too much is held already for the largest request to fit beside it.
+        """
+        with self._blocks_lock:
+            known = self._blocks.match(keys, limit).num_tokens
+            covered = [end for end in picture_ends if end <= known]
+            if not covered:
+                return None
+            match = self._blocks.match(keys, max(covered))
+            return self._blocks.hold(match, self._blocks.num_tokens - self.max_request_tokens)
+
+    def hold_again(self, hold: PrefixHold) -> PrefixHold:
+        """Keep once more what is held, for another request; thread-safe."""
+        with self._blocks_lock:
+            return self._blocks.hold_again(hold)
+
+    def let_go(self, hold: PrefixHold) -> None:
+        """End a hold whose request was never submitted; thread-safe."""
+        with self._blocks_lock:
+            self._blocks.let_go(hold)
+
     def submit(self, request: GenerationRequest) -> None:
         """Take a request; thread-safe.
 
@@ -147,7 +235,9 @@ class LanguageEngine:
             EmbeddingRejectedError: An embedding has the wrong shape.
         """
         self.check_fits(request.prompt.num_tokens, request.sampling.max_tokens)
-        self._check_embeddings(request.prompt)
+        for segment in request.prompt.segments:
+            if isinstance(segment, VisualSegment):
+                self._check_embeddings(segment)
         generation = Generation(request, self._tokenizer.detokenizer(), self._clock())
         with self._lock:
             if request.request_id in self._generations:
@@ -156,6 +246,19 @@ class LanguageEngine:
                 )
             self._generations[request.request_id] = generation
             self._arrived.append(generation)
+        self.on_work()
+
+    def supply(self, request_id: str, image_index: int, picture: VisualSegment) -> None:
+        """Bring a picture that a request waits for; thread-safe, and harmless if it is gone.
+
+        Raises:
+            EmbeddingRejectedError: The embedding has the wrong shape.
+        """
+        self._check_embeddings(picture)
+        with self._lock:
+            generation = self._generations.get(request_id)
+            if generation is not None:
+                self._supplied.append(_Supply(generation, image_index, picture))
         self.on_work()
 
     def cancel(self, request_id: str) -> None:
@@ -172,17 +275,24 @@ class LanguageEngine:
         Returns:
             False when there was nothing to do.
         """
-        self._drain()
-        plan = self._scheduler.schedule()
+        with self._blocks_lock:
+            self._drain()
+            plan = self._scheduler.schedule()
+            self.stats.note_admitted(plan.admitted)
+        # Counted on from now, so they are made whether there is more to do or not.
+        if plan.copies:
+            self._runner.copy(plan.copies)
         if not plan.chunks:
             return False
         try:
-            token_ids = self._run(plan)
+            sampled = self._run(plan)
         except RuntimeError:  # torch reports failed kernels and exhausted memory so
             logger.exception("A step of %d sequences failed.", len(plan.chunks))
-            self._fail(plan)
+            with self._blocks_lock:
+                self._fail(plan)
         else:
-            self._advance(plan, token_ids)
+            with self._blocks_lock:
+                self._advance(plan, sampled)
         return True
 
     def warm_up(self) -> None:
@@ -202,52 +312,75 @@ class LanguageEngine:
             raise StartupError(f"The language model cannot run a step of {num_tokens} tokens.")
 
     def _drain(self) -> None:
-        """Queue what was submitted, end what was cancelled."""
+        """Queue what was submitted, add what was supplied, end what was cancelled or is late."""
         with self._lock:
             arrived, self._arrived = self._arrived, []
+            supplied, self._supplied = self._supplied, []
             cancelled, self._cancelled = self._cancelled, []
         for generation in arrived:
-            self._scheduler.add(generation.sequence)
+            self._queue(generation)
+        for supply in supplied:
+            picture = supply.picture
+            embeddings = self._runner.place(picture.embeddings)
+            placed = VisualSegment(embeddings, picture.identity)
+            supply.generation.supply(supply.image_index, placed, self._clock())
         for generation in cancelled:
-            # It may have ended since, and its id may even be in use again.
-            if self._generations.get(generation.sequence.request_id) is generation:
-                self._release(generation)
-                generation.fail(CancelledRequestError("The request was cancelled."))
+            self._end(generation, CancelledRequestError("The request was cancelled."))
+        while self._deadlines and self._deadlines[0][0] <= self._clock():
+            _, _, generation = heapq.heappop(self._deadlines)
+            self._end(generation, DeadlineExpiredError("The request's deadline has passed."))
 
-    def _run(self, plan: StepPlan) -> list[int]:
+    def _queue(self, generation: Generation) -> None:
+        sequence = generation.sequence
+        sequence.prompt = sequence.prompt.map_embeddings(self._runner.place)
+        self._scheduler.add(sequence, generation.submitted, generation.priority)
+        if generation.deadline < math.inf:
+            entry = (generation.deadline, sequence.rank[1], generation)
+            heapq.heappush(self._deadlines, entry)
+
+    def _end(self, generation: Generation, error: DvdError) -> None:
+        # It may have ended since, and its id may even be in use again.
+        if self._generations.get(generation.sequence.request_id) is generation:
+            self._release(generation)
+            generation.fail(error)
+
+    def _run(self, plan: StepPlan) -> SampledTokens:
         now = self._clock()
         for sequence in plan.admitted:
             self._generations[sequence.request_id].start(now)
-            sequence.prompt = self._runner.place(sequence.prompt)
         return self._runner.run(plan)
 
-    def _advance(self, plan: StepPlan, token_ids: list[int]) -> None:
+    def _advance(self, plan: StepPlan, sampled: SampledTokens) -> None:
         """Count what is computed and give each finished chunk's sequence its token."""
         now = self._clock()
-        remaining = iter(token_ids)
+        remaining = iter(enumerate(sampled.token_ids))
         for chunk in plan.chunks:
             generation = self._generations[chunk.sequence.request_id]
-            # Both change as soon as the tokens are counted.
-            is_last, was_decoding = chunk.is_last, chunk.sequence.is_decoding
-            chunk.sequence.num_computed_tokens += chunk.num_tokens
-            if not is_last:
-                continue
-            if not was_decoding:
-                generation.note_first_token(now)
-            self._accept(generation, next(remaining), now)
+            self._scheduler.advance(chunk)
+            if chunk.is_last:
+                generation.note_token(now)
+                row, token_id = next(remaining)
+                self._accept(generation, token_id, sampled.logprobs.get(row), now)
 
-    def _accept(self, generation: Generation, token_id: int, now: float) -> None:
+    def _accept(
+        self, generation: Generation, token_id: int, logprobs: TokenLogprobs | None, now: float
+    ) -> None:
         """Deliver a token or end the answer."""
-        sequence = generation.sequence
+        sampling = generation.sequence.sampling
         if token_id == INVALID_TOKEN:
-            self._release(generation)
+            self._runner.clear(self._scheduler.table(generation.sequence))
+            self._release(generation, keep=False)
             generation.fail(DvdError("The model computed a value that is not finite."))
-        elif token_id in self._tokenizer.eos_token_ids:
+        elif token_id in sampling.stop_token_ids:
+            self._release(generation)
+            generation.finish(FinishReason.STOP, now, token_id)
+        elif token_id in self._tokenizer.eos_token_ids and not sampling.ignore_eos:
             self._release(generation)
             generation.finish(FinishReason.STOP, now)
         else:
-            generation.deliver(token_id)
-            if len(sequence.output_ids) == sequence.sampling.max_tokens:
+            generation.deliver(token_id, logprobs)
+            num_output_tokens = len(generation.sequence.output_ids)
+            if generation.has_stopped or num_output_tokens == sampling.max_tokens:
                 self._release(generation)
                 generation.finish(FinishReason.LENGTH, now)
 
@@ -257,19 +390,21 @@ class LanguageEngine:
             self._release(generation)
             generation.fail(DvdError())
 
-    def _release(self, generation: Generation) -> None:
-        """Forget a request and free its KV room."""
-        self._scheduler.remove(generation.sequence)
+    def _release(self, generation: Generation, keep: bool = True) -> None:
+        """Forget a request and free its KV room.
+
+        Args:
+            generation: The request.
+            keep: Whether what it has computed may serve others.
+        """
+        self._scheduler.remove(generation.sequence, keep)
         with self._lock:
             del self._generations[generation.sequence.request_id]
 
-    def _check_embeddings(self, prompt: Prompt) -> None:
-        for segment in prompt.segments:
-            if not isinstance(segment, VisualSegment):
-                continue
-            shape = tuple(segment.embeddings.shape)
-            if len(shape) != 2 or shape[1] != self._runner.hidden_size:
-                raise EmbeddingRejectedError(
-                    f"An embedding has shape {list(shape)}, "
-                    f"the model reads [n, {self._runner.hidden_size}]."
-                )
+    def _check_embeddings(self, segment: VisualSegment) -> None:
+        shape = tuple(segment.embeddings.shape)
+        if len(shape) != 2 or shape[1] != self._runner.hidden_size:
+            raise EmbeddingRejectedError(
+                f"An embedding has shape {list(shape)}, "
+                f"the model reads [n, {self._runner.hidden_size}]."
+            )

@@ -4,14 +4,18 @@ Every submitted request gets any number of `TokensGenerated` and then exactly on
 `GenerationFinished` or `GenerationFailed`, all from the engine's thread.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.errors import DvdError
-from common.types import FinishReason, SamplingParameters
+from common.types import FinishReason, SamplingParameters, StopMatch
+from language_service.block_tables import PrefixHold
 from language_service.detokenizer import Detokenizer
-from language_service.prompt import Prompt
+from language_service.logprobs import TokenLogprobs
+from language_service.prompt import Prompt, VisualSegment
 from language_service.sequence import Sequence
+from language_service.stop import StopWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +24,16 @@ class TokensGenerated:
 
     Attributes:
         token_ids: New tokens.
-        text: What they settle; lags behind while a character is incomplete.
+        text: What they settle; lags behind while a character is incomplete or a stop text may
+            follow.
+        logprobs: One a token where the request asked, else none.
+        choice: Of the request.
     """
 
     token_ids: tuple[int, ...]
     text: str
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    choice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +44,12 @@ class GenerationFinished:
         finish_reason: Why.
         text: What was held back.
         num_completion_tokens: Tokens given out; one that ended the answer is not among them.
-        queue_seconds: From submission to the first step.
-        prefill_seconds: From the first step to the first token.
+        queue_seconds: From the last picture, or from submission, to the first step.
+        prefill_seconds: From there, or from the last picture, to the first token.
         decode_seconds: From the first token to the end.
+        num_cached_tokens: Prompt tokens that the cache knew already.
+        stop: The one of the request's own stops that ended it; None where none did.
+        choice: Of the request.
     """
 
     finish_reason: FinishReason
@@ -46,6 +58,9 @@ class GenerationFinished:
     queue_seconds: float
     prefill_seconds: float
     decode_seconds: float
+    num_cached_tokens: int = 0
+    stop: StopMatch | None = None
+    choice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +79,23 @@ class GenerationRequest:
 
     Attributes:
         request_id: Unique among the requests in the engine.
-        prompt: What the model reads first.
+        prompt: What the model reads first; missing pictures are supplied as they come.
         sampling: How the answer's tokens are chosen.
         on_event: Called in the engine's thread; must return at once and never raise.
+        hold: What keeps the pictures that have no embedding; the engine's from now on.
+        priority: Steps of head start over other requests.
+        deadline: Time, on the engine's clock, at which it ends without an answer.
+        choice: Which of several answers to one prompt it is; its events repeat it.
     """
 
     request_id: str
     prompt: Prompt
     sampling: SamplingParameters
     on_event: Callable[[EngineEvent], None]
+    hold: PrefixHold | None = None
+    priority: int = 0
+    deadline: float = math.inf
+    choice: int = 0
 
 
 class Generation:
@@ -85,34 +108,68 @@ class Generation:
     """
 
     def __init__(self, request: GenerationRequest, detokenizer: Detokenizer, now: float) -> None:
-        self.sequence = Sequence(request.request_id, request.prompt, request.sampling)
+        self.sequence = Sequence(request.request_id, request.prompt, request.sampling, request.hold)
+        self.priority = request.priority
+        self.deadline = request.deadline
+        self.submitted = now
+        self._choice = request.choice
         self._on_event = request.on_event
         self._detokenizer = detokenizer
-        self._submitted = self._started = self._first_token = now
+        self._watch = StopWatch(request.sampling.stop_strings)
+        # The prompt is complete; its first step was planned; its last one is over.
+        self._completed = self._started = now
+        self._first_token: float | None = None
+
+    def supply(self, image_index: int, picture: VisualSegment, now: float) -> None:
+        """Add a picture that has come."""
+        self.sequence.supply(image_index, picture)
+        self._completed = now
 
     def start(self, now: float) -> None:
         """Note the first step."""
         self._started = now
 
-    def note_first_token(self, now: float) -> None:
+    def note_token(self, now: float) -> None:
         """Note the end of the prompt's computation, whatever token came of it."""
-        self._first_token = now
+        if self._first_token is None:
+            self._first_token = now
 
-    def deliver(self, token_id: int) -> None:
+    @property
+    def has_stopped(self) -> bool:
+        """Whether a stop text has been found."""
+        return self._watch.matched is not None
+
+    def deliver(self, token_id: int, logprobs: TokenLogprobs | None) -> None:
         """Add a token to the answer."""
         self.sequence.output_ids.append(token_id)
-        self._on_event(TokensGenerated((token_id,), self._detokenizer.push((token_id,))))
+        text = self._watch.push(self._detokenizer.push((token_id,)))
+        reported = () if logprobs is None else (logprobs,)
+        self._on_event(TokensGenerated((token_id,), text, reported, self._choice))
 
-    def finish(self, reason: FinishReason, now: float) -> None:
-        """Tell that the answer is complete."""
+    def finish(self, reason: FinishReason, now: float, stop_token_id: int | None = None) -> None:
+        """Tell that the answer is complete.
+
+        Args:
+            reason: Why; a stop text that the last text held back turns out to complete wins.
+            now: Time in seconds.
+            stop_token_id: The one of the request's stop tokens that ended it.
+        """
+        text = self._watch.push(self._detokenizer.finish()) + self._watch.finish()
+        stop = None if stop_token_id is None else StopMatch(token_id=stop_token_id)
+        if self._watch.matched is not None:
+            reason, stop = FinishReason.STOP, StopMatch(text=self._watch.matched)
+        first_token = now if self._first_token is None else self._first_token
         self._on_event(
             GenerationFinished(
                 finish_reason=reason,
-                text=self._detokenizer.finish(),
+                text=text,
                 num_completion_tokens=len(self.sequence.output_ids),
-                queue_seconds=self._started - self._submitted,
-                prefill_seconds=self._first_token - self._started,
-                decode_seconds=now - self._first_token,
+                queue_seconds=max(self._started - self._completed, 0.0),
+                prefill_seconds=first_token - max(self._started, self._completed),
+                decode_seconds=now - first_token,
+                num_cached_tokens=self.sequence.num_cached_tokens or 0,
+                stop=stop,
+                choice=self._choice,
             )
         )
 

@@ -4,11 +4,11 @@ A request reserves the upper bound of all its pictures at once, first come first
 request ever holds a part and waits for more: there is no deadlock. What the visual resolution
 router saves is given back as soon as a manifest names it. Used from the event loop alone.
 
-    reserve -> open -> write ... write -> commit -> (all committed) arrived -> release
+    reserve -> (skip) -> open -> write ... write -> commit -> on_arrival -> release
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -26,20 +26,46 @@ class ExpectedImage:
     Attributes:
         image_key: Hash of its bytes and processing options.
         num_tiles: Tiles, thumbnail included.
+        compressed: Whether each tile is compressed; None where that is not decided yet.
     """
 
     image_key: bytes
     num_tiles: int
+    compressed: tuple[bool, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivedImage:
+    """A picture that is here, whole and checked.
+
+    Attributes:
+        image_index: Position among the request's pictures.
+        embeddings: [visual tokens, hidden_size].
+        tile_tokens: Visual tokens of each tile.
+    """
+
+    image_index: int
+    embeddings: torch.Tensor
+    tile_tokens: tuple[int, ...]
 
 
 @dataclass(slots=True)
 class ImageSlot:
-    """The place of one picture: expected, then being written, then committed."""
+    """The place of one picture: expected, then being written, then full; or not needed at all.
+
+    Attributes:
+        expected: The picture.
+        reserved_bytes: Held for it.
+        tile_tokens: Visual tokens of each tile; None until they are decided.
+        writer: Who is writing it.
+        is_open: Whether it may still be written.
+    """
 
     expected: ExpectedImage
     reserved_bytes: int
+    tile_tokens: tuple[int, ...] | None = None
     writer: "EmbeddingWriter | None" = None
-    embeddings: torch.Tensor | None = None
+    is_open: bool = True
 
 
 class Reservation:
@@ -49,23 +75,13 @@ class Reservation:
         self.request_id = request_id
         self.slots = slots
         self.is_released = False
-        self._complete = asyncio.Event()
-        self.note_commit()
+        self.on_arrival: Callable[[ArrivedImage], None] = lambda _: None
+        """Told of each picture once; set it before the first can come."""
 
     @property
     def reserved_bytes(self) -> int:
         """Bytes held by this request."""
         return sum(slot.reserved_bytes for slot in self.slots)
-
-    async def arrived(self) -> tuple[torch.Tensor, ...]:
-        """Wait for every picture; each is [visual tokens, hidden_size]."""
-        await self._complete.wait()
-        return tuple(slot.embeddings for slot in self.slots if slot.embeddings is not None)
-
-    def note_commit(self) -> None:
-        """Wake `arrived` once nothing is missing."""
-        if all(slot.embeddings is not None for slot in self.slots):
-            self._complete.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +121,7 @@ class Inbox:
         Raises:
             InvalidRequestError: The request is larger than the whole inbox, or its id is in use.
         """
-        slots = [ImageSlot(image, self.accepted.max_bytes(image.num_tiles)) for image in images]
+        slots = [self._slot(image) for image in images]
         reservation = Reservation(request_id, slots)
         if reservation.reserved_bytes > self.max_bytes:
             raise InvalidRequestError(
@@ -124,6 +140,13 @@ class Inbox:
             self._waiting.pop(request_id, None)
             self._admit_waiting()
 
+    def skip(self, reservation: Reservation, image_indexes: Iterable[int]) -> None:
+        """Give back the room of pictures that need not come."""
+        for image_index in image_indexes:
+            slot = reservation.slots[image_index]
+            slot.is_open, slot.reserved_bytes = False, 0
+        self._admit_waiting()
+
     def open(self, manifest: Manifest) -> "EmbeddingWriter":
         """Check a manifest and take memory for its payload.
 
@@ -141,16 +164,24 @@ class Inbox:
                 "The embedding is of another picture than the one expected."
             )
         self.accepted.check(manifest, slot.expected.num_tiles)
-        if slot.embeddings is not None:
-            raise SlotTakenError("The picture has already arrived.")
+        if not slot.is_open:
+            raise SlotTakenError("The picture is here already.")
+        if slot.tile_tokens not in {None, manifest.tile_tokens}:
+            raise EmbeddingRejectedError(
+                "The embedding has another resolution than the one decided for it."
+            )
         if slot.writer is not None and slot.writer.manifest.attempt >= manifest.attempt:
             raise SlotTakenError("Another attempt is writing this picture.")
-        if manifest.num_bytes > slot.reserved_bytes:
-            raise EmbeddingRejectedError("Another attempt used a different resolution.")
         slot.writer = EmbeddingWriter(self, reservation, slot, manifest)
-        slot.reserved_bytes = manifest.num_bytes
+        slot.tile_tokens, slot.reserved_bytes = manifest.tile_tokens, manifest.num_bytes
         self._admit_waiting()
         return slot.writer
+
+    def _slot(self, image: ExpectedImage) -> ImageSlot:
+        if image.compressed is None:
+            return ImageSlot(image, self.accepted.max_bytes(image.num_tiles))
+        tile_tokens = self.accepted.tile_tokens(image.compressed)
+        return ImageSlot(image, sum(tile_tokens) * self.accepted.token_bytes, tile_tokens)
 
     async def _admit(self, reservation: Reservation) -> None:
         if not reservation.slots or (not self._waiting and self._fits(reservation)):
@@ -224,10 +255,12 @@ class EmbeddingWriter:
         embeddings = bytes_tensor(self._payload, manifest.dtype, manifest.hidden_size)
         if not torch.isfinite(embeddings).all():
             raise EmbeddingRejectedError("The embedding holds a value that is not finite.")
-        self._slot.embeddings = embeddings
+        self._slot.is_open = False
         self._slot.writer = None
         self._inbox.received_bytes += manifest.num_bytes
-        self._reservation.note_commit()
+        self._reservation.on_arrival(
+            ArrivedImage(manifest.image_index, embeddings, manifest.tile_tokens)
+        )
 
     def close(self) -> None:
         """Give the place up unless it was committed, so that another attempt may write."""

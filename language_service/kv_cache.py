@@ -1,14 +1,16 @@
-"""Keys and values of every running sequence, layer by layer.
+"""Keys and values of every sequence, layer by layer; tensors alone.
 
-Slots are handed out by `KvRuns`; attention writes rows by slot and reads a run as a view.
+Which slots belong to whom is said by `KvBlocks`; attention writes rows by slot, and reads a run of
+slots as a view and scattered ones through a gather.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel
 
-from language_service.kv_runs import KvRun, KvRuns
+from language_service.block_tables import KvBlocks, SlotCopy
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,44 +33,52 @@ class KvShape:
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim * dtype.itemsize
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class KvPlace:
+    """Where one sequence's keys and values are.
+
+    Attributes:
+        first_slot: Its first slot where all others follow; -1 where they do not.
+        slots: [length] int64 in that case, every token's slot.
+    """
+
+    first_slot: int
+    slots: torch.Tensor | None = None
+
+
 class KvCache:
-    """Per layer one buffer of keys and one of values, [num_tokens, kv heads, head dim].
+    """Keys and values of all layers in one buffer, [layers, 2, kv heads, num_tokens, head dim].
+
+    What one head of a sequence reads lies together: a fifth of an answer's attention is saved.
 
     Args:
         shape: Of the model.
-        num_tokens: Capacity, rounded down to whole blocks.
+        blocks: Book-keeping of its slots.
         dtype: Element type, that of the model.
         device: Where the model computes.
     """
 
     def __init__(
-        self, shape: KvShape, num_tokens: int, dtype: torch.dtype, device: torch.device
+        self, shape: KvShape, blocks: KvBlocks, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.shape = shape
         self.dtype = dtype
-        self.runs = KvRuns(num_tokens)
-        self._keys = [self._buffer(device) for _ in range(shape.num_layers)]
-        self._values = [self._buffer(device) for _ in range(shape.num_layers)]
+        self.blocks = blocks
+        size = (shape.num_layers, 2, shape.num_kv_heads, blocks.num_tokens, shape.head_dim)
+        # Zeroed: a masked key still takes part in a product, and must not be infinite there.
+        self._buffer = torch.zeros(size, dtype=dtype, device=device)
+        self._keys = [self._buffer[layer, 0] for layer in range(shape.num_layers)]
+        self._values = [self._buffer[layer, 1] for layer in range(shape.num_layers)]
 
     @classmethod
-    def for_model(cls, model: PreTrainedModel, num_tokens: int) -> "KvCache":
+    def for_model(cls, model: PreTrainedModel, blocks: KvBlocks) -> "KvCache":
         """A cache in a model's shape, element type and device."""
-        return cls(KvShape.of(model), num_tokens, model.dtype, model.device)
-
-    @property
-    def num_tokens(self) -> int:
-        """Capacity in tokens."""
-        return self.runs.num_tokens
-
-    @property
-    def num_free_tokens(self) -> int:
-        """Tokens that no sequence holds."""
-        return self.runs.num_free_tokens
+        return cls(KvShape.of(model), blocks, model.dtype, model.device)
 
     @property
     def kv_bytes(self) -> int:
-        """Bytes of all buffers."""
-        return self.num_tokens * self.shape.bytes_per_token(self.dtype)
+        """Bytes of the buffer."""
+        return self.blocks.num_tokens * self.shape.bytes_per_token(self.dtype)
 
     def write(
         self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
@@ -81,17 +91,56 @@ class KvCache:
             keys: [T, kv heads, head dim].
             values: [T, kv heads, head dim].
         """
-        self._keys[layer].index_copy_(0, slots, keys)
-        self._values[layer].index_copy_(0, slots, values)
+        self._keys[layer].index_copy_(1, slots, keys.transpose(0, 1))
+        self._values[layer].index_copy_(1, slots, values.transpose(0, 1))
 
-    def keys(self, layer: int, run: KvRun, length: int) -> torch.Tensor:
-        """View of the first `length` keys of a run, [length, kv heads, head dim]."""
-        return self._keys[layer][run.begin : run.begin + length]
+    def keys(self, layer: int, place: KvPlace, length: int) -> torch.Tensor:
+        """The first `length` keys of a sequence, [length, kv heads, head dim]."""
+        return _rows(self._keys[layer], place, length)
 
-    def values(self, layer: int, run: KvRun, length: int) -> torch.Tensor:
-        """View of the first `length` values of a run, [length, kv heads, head dim]."""
-        return self._values[layer][run.begin : run.begin + length]
+    def values(self, layer: int, place: KvPlace, length: int) -> torch.Tensor:
+        """The first `length` values of a sequence, [length, kv heads, head dim]."""
+        return _rows(self._values[layer], place, length)
 
-    def _buffer(self, device: torch.device) -> torch.Tensor:
-        size = (self.runs.num_tokens, self.shape.num_kv_heads, self.shape.head_dim)
-        return torch.empty(size, dtype=self.dtype, device=device)
+    def batch(
+        self, layer: int, first_slot: int, stride: int, lengths: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Views of keys and values of sequences at equal distances, up to the longest's end.
+
+        Args:
+            layer: Layer index.
+            first_slot: Where the first sequence begins.
+            stride: Slots from one begin to the next.
+            lengths: Of each sequence.
+
+        Returns:
+            Keys and values, each [sequences, kv heads, longest, head dim].
+        """
+        num_heads, head_dim = self.shape.num_kv_heads, self.shape.head_dim
+        keys, values = self._keys[layer], self._values[layer]
+        size = (len(lengths), num_heads, max(lengths), head_dim)
+        strides = (stride * head_dim, keys.stride(0), head_dim, 1)
+        begin = first_slot * head_dim
+        return (
+            keys.as_strided(size, strides, keys.storage_offset() + begin),
+            values.as_strided(size, strides, values.storage_offset() + begin),
+        )
+
+    def copy(self, copies: Iterable[SlotCopy]) -> None:
+        """Copy tokens from slot to slot, in order; no copy may overlap itself."""
+        for each in copies:
+            begin, end = each.destination, each.destination + each.num_tokens
+            source = self._buffer[..., each.source : each.source + each.num_tokens, :]
+            self._buffer[..., begin:end, :] = source
+
+    def clear(self, slots: torch.Tensor) -> None:
+        """Zero slots whose contents may be infinite or not a number."""
+        self._buffer.index_fill_(3, slots, 0)
+
+
+def _rows(buffer: torch.Tensor, place: KvPlace, length: int) -> torch.Tensor:
+    if place.slots is None:
+        rows = buffer[:, place.first_slot : place.first_slot + length]
+    else:
+        rows = buffer.index_select(1, place.slots[:length])
+    return rows.transpose(0, 1)

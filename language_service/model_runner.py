@@ -1,27 +1,31 @@
 """Turns a step plan into tensors, runs the model once, and samples.
 
 All chunks of a step lie behind each other in one row: no padding, and one matrix product a
-projection for answers and prompts together.
+projection for answers and prompts together. Answers come first, in the order of their places in
+the cache, so that attention can take them in batches.
 """
 
-from collections.abc import Iterable
-from itertools import accumulate
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from language_service.attention import (
+from language_service.answer_batches import AnswerRow, batch_answers
+from language_service.attention_step import (
     AttentionSpan,
     AttentionStep,
+    StepMasks,
     attention_step,
-    causal_mask,
 )
-from language_service.kv_cache import KvCache
+from language_service.block_tables import BlockTable, SlotCopy
+from language_service.kv_cache import KvCache, KvPlace
 from language_service.prompt import Prompt, TextSegment, VisualSegment, segment_length
-from language_service.sampler import SamplingRow, sample
+from language_service.sampler import SampledTokens, sample
 from language_service.scheduler import Chunk, StepPlan
+from language_service.sequence import Sequence
 
 
 class ModelRunner:
@@ -30,12 +34,20 @@ class ModelRunner:
     Args:
         model: A causal language model set to one of the implementations in `attention`.
         kv_cache: On the model's device, in its element type.
+        clock: Seconds, monotonic.
+
+    Attributes:
+        forward_seconds: Time spent in the model.
     """
 
-    def __init__(self, model: PreTrainedModel, kv_cache: KvCache) -> None:
+    def __init__(
+        self, model: PreTrainedModel, kv_cache: KvCache, clock: Callable[[], float]
+    ) -> None:
         self._model = model
         self._embed = cast("nn.Embedding", model.get_input_embeddings())
         self._kv_cache = kv_cache
+        self._clock = clock
+        self.forward_seconds = 0.0
 
     @property
     def hidden_size(self) -> int:
@@ -47,77 +59,130 @@ class ModelRunner:
         """Rows of the embedding table."""
         return self._embed.num_embeddings
 
-    def place(self, prompt: Prompt) -> Prompt:
-        """The prompt with its embeddings on the model's device, in its element type."""
-        return prompt.map_embeddings(lambda rows: rows.to(self._embed.weight))
+    def place(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Embeddings on the model's device, in its element type."""
+        return embeddings.to(self._embed.weight)
 
     @torch.inference_mode()
-    def run(self, plan: StepPlan) -> list[int]:
-        """Compute a step.
+    def copy(self, copies: Iterable[SlotCopy]) -> None:
+        """Copy keys and values, in order."""
+        self._kv_cache.copy(copies)
+
+    @torch.inference_mode()
+    def run(self, plan: StepPlan) -> SampledTokens:
+        """Compute a step whose copies have been made.
 
         Returns:
-            One token id for each last chunk of the plan, in order; `INVALID_TOKEN` where the
-            model produced non-finite numbers.
+            One token for each last chunk of the plan, in order.
         """
-        spans = self._spans(plan.chunks)
-        positions = [
-            position
-            for span in spans
-            for position in range(span.num_past, span.length)
-        ]  # fmt: skip
-        last = [index for index, chunk in enumerate(plan.chunks) if chunk.is_last]
-        with attention_step(AttentionStep(self._kv_cache, self._slots(spans), spans)):
+        rows = _StepRows()
+        for chunk in sorted(plan.chunks, key=_row_order):
+            rows.add(chunk, self._place_of(chunk))
+        last = [chunk.sequence for chunk in plan.chunks if chunk.is_last]
+        kept = [rows.ends[sequence] - 1 for sequence in last]
+        # One tensor on its way to the device, not four.
+        indexes = self._indexes([*rows.token_ids, *rows.positions, *rows.slots, *kept])
+        num_rows = len(rows.slots)
+        sizes = [num_rows, num_rows, num_rows, len(kept)]
+        token_ids, positions, slots, kept_rows = torch.split(indexes, sizes)
+        embeddings = self._input_embeddings(token_ids, rows.visual)[None]
+        with attention_step(self._attention_step(rows, slots)):
+            began = self._clock()
             output = self._model(
-                inputs_embeds=self._input_embeddings(plan.chunks)[None],
-                position_ids=self._indexes(positions)[None],
+                inputs_embeds=embeddings,
+                position_ids=positions[None],
                 use_cache=False,
-                logits_to_keep=self._indexes(spans[index].end - 1 for index in last),
+                logits_to_keep=kept_rows,
             )
-        return sample(output.logits[0], [_sampling_row(plan.chunks[index]) for index in last])
+            self.forward_seconds += self._clock() - began
+        return sample(output.logits[0], last)
 
-    def _spans(self, chunks: tuple[Chunk, ...]) -> tuple[AttentionSpan, ...]:
-        ends = accumulate(chunk.num_tokens for chunk in chunks)
-        return tuple(self._span(chunk, end) for chunk, end in zip(chunks, ends, strict=True))
+    @torch.inference_mode()
+    def clear(self, table: BlockTable) -> None:
+        """Zero what a sequence has written; it may not be finite."""
+        self._kv_cache.clear(self._indexes(table.slots(0, table.capacity)))
 
-    def _span(self, chunk: Chunk, end: int) -> AttentionSpan:
-        num_past = chunk.sequence.num_computed_tokens
-        return AttentionSpan(
-            begin=end - chunk.num_tokens,
-            end=end,
-            run=chunk.run,
-            num_past=num_past,
-            mask=causal_mask(chunk.num_tokens, num_past, self._embed.weight),
-        )
+    def _attention_step(self, rows: "_StepRows", slots: torch.Tensor) -> AttentionStep:
+        shape = self._kv_cache.shape
+        batches = batch_answers(rows.answers, shape.num_kv_heads * shape.head_dim)
+        masks = StepMasks(self._embed.weight)
+        return AttentionStep(self._kv_cache, slots, tuple(rows.spans), batches, masks)
 
-    def _slots(self, spans: tuple[AttentionSpan, ...]) -> torch.Tensor:
-        # A sequence's slots follow each other from the begin of its run.
-        return self._indexes(
-            slot
-            for span in spans
-            for slot in range(span.run.begin + span.num_past, span.run.begin + span.length)
-        )
+    def _place_of(self, chunk: Chunk) -> KvPlace:
+        table = chunk.table
+        if table.first_slot >= 0:
+            return KvPlace(table.first_slot)
+        length = chunk.sequence.num_computed_tokens + chunk.num_tokens
+        return KvPlace(-1, self._indexes(table.slots(0, length)))
 
-    def _input_embeddings(self, chunks: tuple[Chunk, ...]) -> torch.Tensor:
+    def _input_embeddings(
+        self, token_ids: torch.Tensor, visual: list[tuple[int, VisualSegment]]
+    ) -> torch.Tensor:
         """Rows of the embedding table, with visual tokens written over their places: [T, h]."""
-        token_ids: list[int] = []
-        visual: list[tuple[int, VisualSegment]] = []
-        for chunk in chunks:
-            for segment in chunk.sequence.uncomputed(chunk.num_tokens).segments:
-                if isinstance(segment, TextSegment):
-                    token_ids.extend(segment.token_ids)
-                else:
-                    visual.append((len(token_ids), segment))
-                    # Any id will do: its row is overwritten below.
-                    token_ids.extend([0] * segment_length(segment))
-        embeddings: torch.Tensor = self._embed(self._indexes(token_ids))
+        embeddings: torch.Tensor = self._embed(token_ids)
         for begin, segment in visual:
             embeddings[begin : begin + segment_length(segment)] = segment.embeddings
         return embeddings
 
-    def _indexes(self, values: Iterable[int]) -> torch.Tensor:
-        return torch.tensor(list(values), dtype=torch.int64, device=self._embed.weight.device)
+    def _indexes(self, values: list[int]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self._embed.weight.device)
 
 
-def _sampling_row(chunk: Chunk) -> SamplingRow:
-    sampling = chunk.sequence.sampling
-    return SamplingRow(sampling.temperature, sampling.seed, len(chunk.sequence.output_ids))
+@dataclass(slots=True)
+class _StepRows:
+    """The rows of a step, in order, as plain numbers.
+
+    Attributes:
+        token_ids: Of text; any id where a visual token stands.
+        visual: Embeddings, and the rows where they begin.
+        positions: In their sequences.
+        slots: Where their keys and values go.
+        spans: One a sequence.
+        answers: Of the leading spans that are single rows of sequences in one run.
+        ends: One past each sequence's last row.
+    """
+
+    token_ids: list[int] = field(default_factory=list)
+    visual: list[tuple[int, VisualSegment]] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+    spans: list[AttentionSpan] = field(default_factory=list)
+    answers: list[AnswerRow] = field(default_factory=list)
+    ends: dict[Sequence, int] = field(default_factory=dict)
+
+    def add(self, chunk: Chunk, place: KvPlace) -> None:
+        """Add a chunk."""
+        sequence, table = chunk.sequence, chunk.table
+        begin, num_past = len(self.positions), sequence.num_computed_tokens
+        end, length = begin + chunk.num_tokens, num_past + chunk.num_tokens
+        if chunk.num_tokens == 1:
+            self.positions.append(num_past)
+            self.slots.append(table.slot(num_past))
+            if table.first_slot >= 0:
+                self.answers.append(AnswerRow(table.first_slot, length, table.capacity))
+        else:
+            self.positions += range(num_past, length)
+            self.slots += table.slots(num_past, length)
+        if sequence.is_decoding:
+            self.token_ids.append(sequence.output_ids[-1])
+        else:
+            _read(sequence.uncomputed(chunk.num_tokens), self.token_ids, self.visual)
+        self.spans.append(AttentionSpan(begin, end, place, num_past))
+        self.ends[sequence] = end
+
+
+def _read(prompt: Prompt, token_ids: list[int], visual: list[tuple[int, VisualSegment]]) -> None:
+    """Add a prompt's ids, and its embeddings with the places they take among them."""
+    for segment in prompt.segments:
+        if isinstance(segment, TextSegment):
+            token_ids.extend(segment.token_ids)
+        elif isinstance(segment, VisualSegment):
+            visual.append((len(token_ids), segment))
+            # Any id will do: its row is overwritten.
+            token_ids.extend([0] * segment_length(segment))
+
+
+def _row_order(chunk: Chunk) -> tuple[bool, int]:
+    """Single rows of sequences that lie in one run first, by their place in the cache."""
+    first_slot = chunk.table.first_slot
+    return chunk.num_tokens != 1 or first_slot < 0, first_slot

@@ -2,7 +2,7 @@
 
 PromptMessage   what the servicer builds: text and places of pictures, turn by turn
 PromptLayout    what the tokenizer makes of them: token ids and places of pictures
-Prompt          what the engine computes: token ids and embeddings
+Prompt          what the engine computes: token ids and embeddings, as far as they have come
 """
 
 from collections.abc import Callable
@@ -31,9 +31,28 @@ class VisualSegment:
 
     Attributes:
         embeddings: [n, h], one row a token.
+        identity: Of the whole picture, see `picture_identity`; None keeps it and all that follows
+            out of the prefix index.
     """
 
     embeddings: torch.Tensor
+    identity: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSegment:
+    """A picture whose keys and values are held in the cache, and which has no embedding here.
+
+    Attributes:
+        identity: Of the picture.
+        num_tokens: Its visual tokens.
+    """
+
+    identity: bytes
+    num_tokens: int
+
+
+PromptSegment = TextSegment | VisualSegment | HeldSegment | ImageSegment
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +74,18 @@ class PromptLayout:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the language model reads, in order."""
+    """What the language model reads, in order; places are left where pictures have yet to come."""
 
-    segments: tuple[TextSegment | VisualSegment, ...]
+    segments: tuple[PromptSegment, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every picture is here."""
+        return not any(isinstance(segment, ImageSegment) for segment in self.segments)
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of any kind."""
+        """Tokens of any kind that are known."""
         return sum(segment_length(segment) for segment in self.segments)
 
     @property
@@ -71,12 +95,27 @@ class Prompt:
 
     @property
     def num_visual_tokens(self) -> int:
-        """Tokens that are embeddings."""
+        """Tokens that are pictures."""
         return self.num_tokens - self.num_text_tokens
+
+    @property
+    def ready(self) -> tuple[TextSegment | VisualSegment | HeldSegment, ...]:
+        """What comes before the first picture that is missing."""
+        ready: list[TextSegment | VisualSegment | HeldSegment] = []
+        for segment in self.segments:
+            if isinstance(segment, ImageSegment):
+                break
+            ready.append(segment)
+        return tuple(ready)
+
+    def with_image(self, image_index: int, picture: VisualSegment) -> "Prompt":
+        """The same prompt with one more picture in its place."""
+        place = ImageSegment(image_index)
+        return Prompt(tuple(picture if segment == place else segment for segment in self.segments))
 
     def slice(self, begin: int, end: int) -> "Prompt":
         """Tokens `begin` to `end` (exclusive); embeddings are views, nothing is copied."""
-        segments: list[TextSegment | VisualSegment] = []
+        segments: list[PromptSegment] = []
         offset = 0
         for segment in self.segments:
             length = segment_length(segment)
@@ -84,28 +123,34 @@ class Prompt:
             if first < last:
                 segments.append(_slice_segment(segment, first, last))
             offset += length
+            if offset >= end:
+                break
         return Prompt(tuple(segments))
 
     def map_embeddings(self, convert: Callable[[torch.Tensor], torch.Tensor]) -> "Prompt":
         """The same prompt with every embedding converted."""
         return Prompt(
             tuple(
-                VisualSegment(convert(s.embeddings)) if isinstance(s, VisualSegment) else s
+                VisualSegment(convert(s.embeddings), s.identity)
+                if isinstance(s, VisualSegment)
+                else s
                 for s in self.segments
             )
         )
 
 
-def segment_length(segment: TextSegment | VisualSegment) -> int:
-    """Tokens of one segment."""
+def segment_length(segment: PromptSegment) -> int:
+    """Tokens of one segment; 0 while they are not known."""
     if isinstance(segment, TextSegment):
         return len(segment.token_ids)
-    return segment.embeddings.shape[0]
+    if isinstance(segment, VisualSegment):
+        return segment.embeddings.shape[0]
+    return segment.num_tokens if isinstance(segment, HeldSegment) else 0
 
 
-def _slice_segment(
-    segment: TextSegment | VisualSegment, begin: int, end: int
-) -> TextSegment | VisualSegment:
+def _slice_segment(segment: PromptSegment, begin: int, end: int) -> PromptSegment:
     if isinstance(segment, TextSegment):
         return TextSegment(segment.token_ids[begin:end])
-    return VisualSegment(segment.embeddings[begin:end])
+    if isinstance(segment, VisualSegment):
+        return VisualSegment(segment.embeddings[begin:end], segment.identity)
+    raise AssertionError("the cache was to hold this picture")

@@ -17,6 +17,7 @@ from common.rpc import MAX_MESSAGE_BYTES
 from common.tensor_codec import WIRE_DTYPES
 from common.types import ReplicaAddress, ReplicaRole
 from language_service.answering import AnswerDefaults, Answerer
+from language_service.block_tables import KvBlocks
 from language_service.embedding_manifest import EmbeddingFormat
 from language_service.engine import LanguageEngine
 from language_service.inbox import Inbox
@@ -54,23 +55,29 @@ class LanguageReplica:
         model = load_language_model(spec.model_dir, model_config, dtype, device)
         system = ORIGINAL_SYSTEM_MESSAGE if config.system_message == "original" else None
         tokenizer = ChatTokenizer(spec.model_dir, system)
-        cache = KvCache.for_model(model, config.kv_tokens)
+        identity = new_identity(spec.name, ReplicaRole.LANGUAGE, fingerprint(spec.model_dir))
+        blocks = KvBlocks(
+            config.kv_tokens,
+            config.kv_block_size,
+            salt=f"{identity.fingerprint} {dtype}".encode(),
+            keeps_prefixes=config.prefix_cache,
+        )
+        cache = KvCache.for_model(model, blocks)
         limits = _limits(config, model_config)
         self.engine = LanguageEngine(model, tokenizer, cache, limits, time.monotonic)
-        identity = new_identity(spec.name, ReplicaRole.LANGUAGE, fingerprint(spec.model_dir))
         self.inbox = Inbox(
             config.inbox_bytes, _embedding_format(model_config, dtype, identity.fingerprint)
         )
-        defaults = AnswerDefaults(config.default_max_tokens, tokenizer.default_temperature)
+        defaults = AnswerDefaults(config.default_max_tokens, tokenizer.sampling_defaults)
         held = weight_bytes(model)
-        metrics = LanguageMetrics(self.engine, self.inbox, held)
         self._thread = EngineThread(spec.name, self.engine.step, on_crash)
         self.engine.on_work = self._thread.wake
         info = server_info(identity, model_config.text_hidden_size, held, WIRE_DTYPES[dtype])
+        self.answerer = Answerer(tokenizer, self.inbox, self.engine, defaults)
+        metrics = LanguageMetrics(self.engine, self.answerer, self.inbox, held)
         self._server = ReplicaServer(identity, metrics.registry, MAX_MESSAGE_BYTES)
-        answerer = Answerer(tokenizer, self.inbox, self.engine, defaults)
         language_pb2_grpc.add_LanguageServiceServicer_to_server(
-            LanguageServicer(info, answerer, self.inbox, self.engine, metrics),
+            LanguageServicer(info, self.answerer, self.inbox, self.engine, metrics),
             self._server.rpc.server,
         )
         self.engine.warm_up()

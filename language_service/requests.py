@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import InvalidRequestError
-from common.types import Role
+from common.sampling_wire import read_sampling
+from common.types import Role, SamplingRequest
 from language_service.inbox import ExpectedImage
 from protos.dvd.v1 import inference_pb2, language_pb2
 
@@ -26,37 +27,33 @@ class LanguageRequest:
         request_id: Its name everywhere.
         messages: The conversation.
         images: The pictures that the messages refer to, by position.
-        max_tokens: Answer limit; None takes the service's default.
-        temperature: None takes the checkpoint's default.
-        seed: Seed of the sampling noise.
+        sampling: How the answer's tokens are chosen.
         model_fingerprint: What the router paired.
+        priority: Steps of head start over other requests.
     """
 
     request_id: str
     messages: tuple[PromptMessage, ...]
     images: tuple[ExpectedImage, ...]
-    max_tokens: int | None
-    temperature: float | None
-    seed: int
+    sampling: SamplingRequest
     model_fingerprint: str
+    priority: int = 0
 
 
 def read_request(wire: language_pb2.LanguageServiceGenerateRequest) -> LanguageRequest:
     """Translate a wire request.
 
     Raises:
-        InvalidRequestError: A message has no role.
+        InvalidRequestError: A message has no role, or a resolution is not one of its picture's.
     """
     images: list[ExpectedImage] = []
-    sampling = wire.sampling
     return LanguageRequest(
         request_id=wire.request_id,
         messages=tuple(_message(message, images) for message in wire.messages),
         images=tuple(images),
-        max_tokens=sampling.max_tokens if sampling.HasField("max_tokens") else None,
-        temperature=sampling.temperature if sampling.HasField("temperature") else None,
-        seed=sampling.seed,
+        sampling=read_sampling(wire.sampling),
         model_fingerprint=wire.model_fingerprint,
+        priority=wire.priority,
     )
 
 
@@ -71,5 +68,17 @@ def _part(wire: language_pb2.PromptPart, images: list[ExpectedImage]) -> TextPar
     if wire.WhichOneof("part") == "text":
         return TextPart(wire.text)
     first = len(images)
-    images += [ExpectedImage(image.image_key, image.num_tiles) for image in wire.image_group.images]
+    images += [_image(image) for image in wire.image_group.images]
     return ImageGroupPart(tuple(range(first, len(images))))
+
+
+def _image(wire: language_pb2.PromptImage) -> ExpectedImage:
+    if not wire.HasField("resolution"):
+        return ExpectedImage(wire.image_key, wire.num_tiles)
+    compressed = tuple(wire.resolution.compressed)
+    if len(compressed) != wire.num_tiles:
+        raise InvalidRequestError(
+            f"A picture of {wire.num_tiles} tiles has a resolution of {len(compressed)}.",
+            "messages",
+        )
+    return ExpectedImage(wire.image_key, wire.num_tiles, compressed)

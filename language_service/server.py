@@ -5,12 +5,15 @@ from contextlib import aclosing
 
 from common.errors import EmbeddingRejectedError
 from common.load_watch import watch_load
-from common.rpc import RpcContext
-from common.types import FinishReason
+from common.rpc import RpcContext, remaining_seconds
+from common.sampling_wire import WIRE_FINISH_REASONS, write_choice, write_stop
+from common.types import ChoiceEnd
 from language_service.answering import Accepted, Answered, Answerer, AnswerEvent
 from language_service.embedding_manifest import manifest_of
 from language_service.engine import LanguageEngine
+from language_service.generation import GenerationFinished
 from language_service.inbox import EmbeddingWriter, Inbox
+from language_service.logprobs import TokenLogprob, TokenLogprobs
 from language_service.metrics import LanguageMetrics
 from language_service.requests import read_request
 from protos.dvd.v1 import (
@@ -22,10 +25,6 @@ from protos.dvd.v1 import (
 )
 
 SERVICE_NAME = language_pb2.DESCRIPTOR.services_by_name["LanguageService"].full_name
-FINISH_REASONS = {
-    FinishReason.STOP: inference_pb2.FINISH_REASON_STOP,
-    FinishReason.LENGTH: inference_pb2.FINISH_REASON_LENGTH,
-}
 
 
 class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
@@ -59,7 +58,8 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
         context: RpcContext,
     ) -> AsyncIterator[language_pb2.LanguageServiceGenerateResponse]:
         """Answer one request."""
-        async with aclosing(self._answerer.answer(read_request(request))) as events:
+        answer = self._answerer.answer(read_request(request), remaining_seconds(context))
+        async with aclosing(answer) as events:
             async for event in events:
                 yield self._event(event)
 
@@ -113,23 +113,50 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
         if isinstance(event, Answered):
             return language_pb2.LanguageServiceGenerateResponse(finished=self._finished(event))
         return language_pb2.LanguageServiceGenerateResponse(
-            delta=inference_pb2.GenerateDelta(token_ids=event.token_ids, text=event.text)
+            delta=inference_pb2.GenerateDelta(
+                token_ids=event.token_ids,
+                text=event.text,
+                logprobs=[self._logprobs(each) for each in event.logprobs],
+                choice=event.choice,
+            )
+        )
+
+    def _logprobs(self, each: TokenLogprobs) -> inference_pb2.TokenLogprobs:
+        return inference_pb2.TokenLogprobs(
+            chosen=self._logprob(each.chosen), top=[self._logprob(token) for token in each.top]
+        )
+
+    def _logprob(self, token: TokenLogprob) -> inference_pb2.TokenLogprob:
+        return inference_pb2.TokenLogprob(
+            token_id=token.token_id,
+            text=self._answerer.token_text(token.token_id),
+            logprob=token.logprob,
         )
 
     def _finished(self, answered: Answered) -> language_pb2.LanguageFinished:
-        finished = answered.finished
+        first, choices = answered.choices[0], answered.choices
+        num_completion_tokens = sum(each.num_completion_tokens for each in choices)
         self._metrics.prompt_tokens.labels("text").inc(answered.num_text_tokens)
         self._metrics.prompt_tokens.labels("image").inc(answered.num_visual_tokens)
-        self._metrics.generation_tokens.inc(finished.num_completion_tokens)
+        self._metrics.generation_tokens.inc(num_completion_tokens)
         return language_pb2.LanguageFinished(
-            finish_reason=FINISH_REASONS[finished.finish_reason],
+            finish_reason=WIRE_FINISH_REASONS[first.finish_reason],
             text_tokens=answered.num_text_tokens,
             visual_tokens=answered.num_visual_tokens,
-            completion_tokens=finished.num_completion_tokens,
-            queue_seconds=finished.queue_seconds,
-            prefill_seconds=finished.prefill_seconds,
-            decode_seconds=finished.decode_seconds,
+            completion_tokens=num_completion_tokens,
+            queue_seconds=first.queue_seconds,
+            prefill_seconds=first.prefill_seconds,
+            decode_seconds=max(each.decode_seconds for each in choices),
+            stop=write_stop(first.stop),
+            cached_tokens=first.num_cached_tokens,
+            choices=[_choice_end(each) for each in choices] if len(choices) > 1 else [],
         )
+
+
+def _choice_end(finished: GenerationFinished) -> inference_pb2.ChoiceEnd:
+    return write_choice(
+        ChoiceEnd(finished.finish_reason, finished.num_completion_tokens, finished.stop)
+    )
 
 
 async def _receive(

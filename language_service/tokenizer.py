@@ -50,7 +50,7 @@ class ChatTokenizer:
         vocabulary_size: One past the largest token id.
         eos_token_ids: Tokens that end an answer: those of the generation configuration, the
             tokenizer's own and the end of a turn.
-        default_temperature: The checkpoint's; 0 for greedy.
+        sampling_defaults: The checkpoint's.
 
     Raises:
         CheckpointError: Files are missing or of a kind that is not supported.
@@ -71,7 +71,7 @@ class ChatTokenizer:
         self._plain = _without_control(self._backend, set(self._control_ids))
         self.vocabulary_size = max(tokenizer.get_vocab().values()) + 1
         defaults = load_generation_defaults(directory)
-        self.default_temperature = defaults.temperature
+        self.sampling_defaults = defaults.sampling
         ends = {tokenizer.eos_token_id, self._control_ids.get(TURN_END)} - {None}
         self.eos_token_ids = defaults.eos_token_ids | ends
         self._check_joins()
@@ -101,6 +101,10 @@ class ChatTokenizer:
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of tokens, special ones left out."""
         return self._backend.decode(list(token_ids), skip_special_tokens=True)
+
+    def token_text(self, token_id: int) -> str:
+        """Text of one token alone, special or not; parts of characters show as U+FFFD."""
+        return self._backend.decode([token_id], skip_special_tokens=False)
 
     def detokenizer(self) -> Detokenizer:
         """Start the text of a new answer."""

@@ -12,13 +12,13 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from common.checkpoint import TensorSource, load_tensors
+from common.checkpoint import Source, StackedSource, TensorSource, load_tensors
 from common.errors import CheckpointError
 from common.model_config import ModelConfig
 from common.model_files import TensorEntry, list_tensors
 from language_service.attention import PAGED_ATTENTION
 
-SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3")
+SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "gpt_oss")
 # "longrope" is not here: its frequencies depend on the longest sequence of a batch.
 SUPPORTED_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
 
@@ -40,6 +40,11 @@ VISION_PREFIXES = (
     "vision_tower.",
     "multi_modal_projector.",
 )
+# Parameter of all experts -> the tensors of one expert that make it up.
+EXPERT_TENSORS = {
+    "gate_up_proj": ("gate_proj.weight", "up_proj.weight"),
+    "down_proj": ("down_proj.weight",),
+}
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
@@ -67,7 +72,7 @@ def load_language_model(
     load_tensors(
         model,
         {entry.name: entry for entry in entries.values()},
-        {name: _source(entries.get(name), name) for name in model.state_dict()},
+        {name: _source(entries, name, tensor) for name, tensor in model.state_dict().items()},
         dtype,
         device,
     )
@@ -79,9 +84,26 @@ def load_language_model(
     return model
 
 
-def _source(entry: TensorEntry | None, parameter: str) -> TensorSource:
-    """Where a parameter comes from; a missing tensor is reported under the parameter's name."""
-    return TensorSource(parameter if entry is None else entry.name)
+def _source(entries: Mapping[str, TensorEntry], parameter: str, tensor: torch.Tensor) -> Source:
+    """Where a parameter comes from; a missing tensor is reported under the parameter's name.
+
+    Checkpoints of Qwen3-MoE hold every expert's matrices apart, those of GPT-OSS together.
+    """
+    block, _, kind = parameter.rpartition(".")
+    if parameter in entries or not block.endswith(".mlp.experts"):
+        return TensorSource(_tensor_name(entries, parameter))
+    if kind not in EXPERT_TENSORS or f"{block}.0.{EXPERT_TENSORS[kind][0]}" not in entries:
+        return TensorSource(parameter)
+    return StackedSource(
+        tuple(
+            tuple(_tensor_name(entries, f"{block}.{i}.{name}") for name in EXPERT_TENSORS[kind])
+            for i in range(tensor.shape[0])
+        )
+    )
+
+
+def _tensor_name(entries: Mapping[str, TensorEntry], parameter: str) -> str:
+    return entries[parameter].name if parameter in entries else parameter
 
 
 def _text_config(config: ModelConfig) -> PreTrainedConfig:
@@ -98,8 +120,6 @@ def _text_config(config: ModelConfig) -> PreTrainedConfig:
         raise CheckpointError(
             f"The language model's configuration is not valid: {cause}"
         ) from cause
-    if set(text.layer_types) != {"full_attention"}:
-        raise CheckpointError("Language models with sliding-window layers are not supported.")
     rope_type = text.rope_parameters["rope_type"]
     if rope_type not in SUPPORTED_ROPE_TYPES:
         raise CheckpointError(f"Rotary embeddings of type {rope_type!r} are not supported.")

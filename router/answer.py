@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from common.tiling import TileGrid
-from common.types import FinishReason
+from common.types import ChoiceEnd, FinishReason, StopMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,28 @@ class AnswerStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token, its text alone, and the natural logarithm of its probability."""
+
+    token_id: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """Log probabilities at one place of an answer.
+
+    Attributes:
+        chosen: The token that the answer has there.
+        top: The likeliest tokens, likeliest first.
+    """
+
+    chosen: TokenLogprob
+    top: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TokenUsage:
     """What a request used.
 
@@ -32,6 +54,7 @@ class TokenUsage:
         tiles: Tiles over all pictures.
         compressed_tiles: Tiles sent at the compressed rate.
         completion_tokens: Tokens of the answer.
+        cached_tokens: Prompt tokens that were not computed for this request.
     """
 
     text_tokens: int
@@ -40,6 +63,7 @@ class TokenUsage:
     tiles: int
     compressed_tiles: int
     completion_tokens: int
+    cached_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +109,13 @@ class AnswerFinished:
         usage: What it used.
         seconds: Where the time went.
         images: How each picture was cut and compressed.
+        stop: The one of the request's own stops that ended it; None where none did.
+        choices: The ends of several answers, in order; empty for one.
     """
 
     finish_reason: FinishReason
     usage: TokenUsage
     seconds: StageSeconds
     images: tuple[ImageResolution, ...] = field(default=())
+    stop: StopMatch | None = None
+    choices: tuple[ChoiceEnd, ...] = ()

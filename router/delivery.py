@@ -1,9 +1,10 @@
 """Bring one request's pictures to its language replica: encode -> decide -> push.
 
-Every picture is encoded on the vision replica that has the least to do. With scope `request` the
-decision waits for the last picture's scores; otherwise each picture is decided and pushed alone.
-A picture whose vision replica is lost is encoded once more, elsewhere if there is an elsewhere;
-the mask stays the same.
+Every picture that the language replica needs is encoded on the vision replica that has the least
+to do. With scope `request` the decision waits for the last picture's scores, unless all are
+remembered; otherwise each picture is decided and pushed alone, as soon as it is encoded. A picture
+whose vision replica is lost is encoded once more, elsewhere if there is an elsewhere; the mask
+stays the same.
 """
 
 import asyncio
@@ -22,9 +23,11 @@ from common.resolution_rule import ResolutionThresholds, decide
 from common.types import ResolutionScope
 from router.answer import ImageResolution, StageSeconds
 from router.deadline import Deadline
+from router.known_resolutions import KnownResolution
 from router.language_client import LanguageClient
 from router.replica_pool import PooledReplica, ReplicaPool
 from router.requests import ValidRequest
+from router.score_memory import ScoreMemory
 from router.vision_client import Destination, Encoding, PushReceipt, VisionClient
 
 T = TypeVar("T")
@@ -50,6 +53,9 @@ class PictureDelivery:
         language: Replica that has accepted the request.
         visions: Where pictures are encoded.
         thresholds: Of the checkpoint; None without a gate.
+        known: Resolutions that were decided before, by picture; the others are None.
+        needed: Pictures that the language replica wants; their resolutions are known for the rest.
+        memory: Gets the scores of every picture that is encoded.
         seconds: Gets the time of every stage added.
         deadline: When the request must end.
     """
@@ -58,6 +64,9 @@ class PictureDelivery:
     language: PooledReplica[LanguageClient]
     visions: ReplicaPool[VisionClient]
     thresholds: ResolutionThresholds | None
+    known: tuple[KnownResolution | None, ...]
+    needed: frozenset[int]
+    memory: ScoreMemory
     seconds: StageSeconds
     deadline: Deadline
 
@@ -68,7 +77,7 @@ class PictureDelivery:
             DvdError: A picture could not be delivered.
         """
         images = range(len(self.request.images))
-        if self.request.scope is not ResolutionScope.REQUEST:
+        if self.request.scope is not ResolutionScope.REQUEST or None not in self.known:
             return tuple(await run_all(self._deliver_alone(index) for index in images))
         placed = await run_all(self._encode(index) for index in images)
         masks = self._decide(images, placed)
@@ -76,8 +85,11 @@ class PictureDelivery:
         return tuple(self._resolution(index, placed[index], masks[index]) for index in images)
 
     async def _deliver_alone(self, index: int) -> ImageResolution:
+        known = self.known[index]
+        if known is not None and index not in self.needed:
+            return ImageResolution(self.request.images[index].grid, known.scores, known.compressed)
         placed = await self._encode(index)
-        (mask,) = self._decide([index], [placed])
+        (mask,) = self._decide([index], [placed]) if known is None else (known.compressed,)
         await self._push(index, placed, mask)
         return self._resolution(index, placed, mask)
 
@@ -103,6 +115,8 @@ class PictureDelivery:
                     avoid = replica.address.name
                     continue
             self._note_encoding(encoding)
+            if self.thresholds is not None:
+                self.memory.remember(image.key, encoding.scores)
             return PlacedEncoding(encoding, replica)
         raise AssertionError("the last attempt returns or raises")
 

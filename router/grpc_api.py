@@ -7,9 +7,15 @@ from contextlib import aclosing, contextmanager
 from common.config import RouterConfig
 from common.errors import CancelledRequestError, DvdError
 from common.rpc import RpcContext, remaining_seconds
-from common.types import FinishReason
+from common.sampling_wire import WIRE_FINISH_REASONS, write_choice, write_stop
 from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
-from router.answer import AnswerFinished, AnswerStarted, ImageResolution
+from router.answer import (
+    AnswerFinished,
+    AnswerStarted,
+    ImageResolution,
+    TokenLogprob,
+    TokenLogprobs,
+)
 from router.deadline import Deadline
 from router.language_client import AnswerDelta
 from router.metrics import RouterMetrics
@@ -17,10 +23,6 @@ from router.pipeline import AnswerEvent, Pipeline
 from router.validation import RequestValidator, ServedModel
 
 SERVICE_NAME = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
-FINISH_REASONS = {
-    FinishReason.STOP: inference_pb2.FINISH_REASON_STOP,
-    FinishReason.LENGTH: inference_pb2.FINISH_REASON_LENGTH,
-}
 
 
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
@@ -108,15 +110,32 @@ def _response(event: AnswerEvent, model: str) -> inference_pb2.GenerateResponse:
         )
     if isinstance(event, AnswerDelta):
         return inference_pb2.GenerateResponse(
-            delta=inference_pb2.GenerateDelta(token_ids=event.token_ids, text=event.text)
+            delta=inference_pb2.GenerateDelta(
+                token_ids=event.token_ids,
+                text=event.text,
+                logprobs=[_logprobs(each) for each in event.logprobs],
+                choice=event.choice,
+            )
         )
     return inference_pb2.GenerateResponse(finished=_finished(event))
+
+
+def _logprobs(each: TokenLogprobs) -> inference_pb2.TokenLogprobs:
+    return inference_pb2.TokenLogprobs(
+        chosen=_logprob(each.chosen), top=[_logprob(token) for token in each.top]
+    )
+
+
+def _logprob(token: TokenLogprob) -> inference_pb2.TokenLogprob:
+    return inference_pb2.TokenLogprob(
+        token_id=token.token_id, text=token.text, logprob=token.logprob
+    )
 
 
 def _finished(event: AnswerFinished) -> inference_pb2.GenerateFinished:
     usage, seconds = event.usage, event.seconds
     return inference_pb2.GenerateFinished(
-        finish_reason=FINISH_REASONS[event.finish_reason],
+        finish_reason=WIRE_FINISH_REASONS[event.finish_reason],
         usage=inference_pb2.Usage(
             text_tokens=usage.text_tokens,
             visual_tokens=usage.visual_tokens,
@@ -124,6 +143,7 @@ def _finished(event: AnswerFinished) -> inference_pb2.GenerateFinished:
             tiles=usage.tiles,
             compressed_tiles=usage.compressed_tiles,
             completion_tokens=usage.completion_tokens,
+            cached_tokens=usage.cached_tokens,
         ),
         timings=inference_pb2.StageTimings(
             queue_seconds=seconds.queue,
@@ -138,6 +158,8 @@ def _finished(event: AnswerFinished) -> inference_pb2.GenerateFinished:
             total_seconds=seconds.total,
         ),
         images=[_image(image) for image in event.images],
+        stop=write_stop(event.stop),
+        choices=[write_choice(each) for each in event.choices],
     )
 
 

@@ -8,18 +8,17 @@ import grpc
 from common.conversation import PromptMessage, TextPart
 from common.errors import DvdError
 from common.rpc import call, each, open_channel, peer_errors
-from common.types import FinishReason, ReplicaAddress, Role
+from common.sampling_wire import FINISH_REASONS, read_choice, read_stop, write_sampling
+from common.types import ChoiceEnd, FinishReason, ReplicaAddress, Role, StopMatch
 from protos.dvd.v1 import inference_pb2, language_pb2, language_pb2_grpc, replica_pb2
+from router.answer import TokenLogprob, TokenLogprobs
+from router.known_resolutions import KnownResolution
 from router.requests import ValidImage, ValidRequest
 
 WIRE_ROLES = {
     Role.SYSTEM: inference_pb2.ROLE_SYSTEM,
     Role.USER: inference_pb2.ROLE_USER,
     Role.ASSISTANT: inference_pb2.ROLE_ASSISTANT,
-}
-FINISH_REASONS = {
-    inference_pb2.FINISH_REASON_STOP: FinishReason.STOP,
-    inference_pb2.FINISH_REASON_LENGTH: FinishReason.LENGTH,
 }
 
 Call = grpc.aio.UnaryStreamCall[
@@ -47,10 +46,14 @@ class AnswerDelta:
     Attributes:
         token_ids: New tokens.
         text: New text.
+        logprobs: One a token where the request asked, else none.
+        choice: Which of several answers it belongs to.
     """
 
     token_ids: tuple[int, ...]
     text: str
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    choice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +65,24 @@ class AnswerEnd:
         text_tokens: Prompt tokens that are text.
         visual_tokens: Prompt tokens that are pictures.
         completion_tokens: Tokens of the answer.
+        cached_tokens: Prompt tokens that were not computed for this request.
         queue_seconds: From the last picture to the first engine step.
         prefill_seconds: Prompt computation.
         decode_seconds: Answer computation after the first token.
+        stop: The one of the request's own stops that ended it; None where none did.
+        choices: The ends of several answers, in order; empty for one.
     """
 
     finish_reason: FinishReason
     text_tokens: int
     visual_tokens: int
     completion_tokens: int
+    cached_tokens: int
     queue_seconds: float
     prefill_seconds: float
     decode_seconds: float
+    stop: StopMatch | None = None
+    choices: tuple[ChoiceEnd, ...] = ()
 
 
 class LanguageStream:
@@ -102,7 +111,7 @@ class LanguageStream:
         """
         async for response in self._responses:
             if response.HasField("delta"):
-                yield AnswerDelta(tuple(response.delta.token_ids), response.delta.text)
+                yield _delta_of(response.delta)
             elif response.HasField("finished"):
                 yield _end_of(response.finished)
 
@@ -134,21 +143,30 @@ class LanguageClient:
             yield response.load
 
     def open(
-        self, request: ValidRequest, fingerprint: str, timeout_seconds: float
+        self,
+        request: ValidRequest,
+        known: tuple[KnownResolution | None, ...],
+        fingerprint: str,
+        timeout_seconds: float,
     ) -> LanguageStream:
-        """Begin an answer; its pictures are sent once it is accepted.
+        """Begin an answer; the pictures that it needs are sent once it is accepted.
+
+        Args:
+            request: What to answer.
+            known: For each picture its resolution, where that is decided.
+            fingerprint: Of the model that is paired.
+            timeout_seconds: Time left.
 
         Raises:
             UnavailableError: The replica has just left the roster.
         """
-        sampling = inference_pb2.SamplingParameters(
-            max_tokens=request.max_tokens, temperature=request.temperature, seed=request.seed
-        )
+        images = [_image(*each) for each in zip(request.images, known, strict=True)]
         wire = language_pb2.LanguageServiceGenerateRequest(
             request_id=request.request_id,
-            messages=[_message(message, request.images) for message in request.messages],
-            sampling=sampling,
+            messages=[_message(message, images) for message in request.messages],
+            sampling=write_sampling(request.sampling),
             model_fingerprint=fingerprint,
+            priority=request.priority,
         )
         with peer_errors():
             return LanguageStream(self._stub.Generate(wire, timeout=timeout_seconds))
@@ -158,22 +176,39 @@ class LanguageClient:
         await self._channel.close()
 
 
-def _message(message: PromptMessage, images: tuple[ValidImage, ...]) -> language_pb2.PromptMessage:
+def _image(image: ValidImage, known: KnownResolution | None) -> language_pb2.PromptImage:
+    wire = language_pb2.PromptImage(image_key=image.key, num_tiles=image.grid.num_tiles)
+    if known is not None:
+        resolution = language_pb2.PromptImageResolution(compressed=known.compressed)
+        wire.resolution.CopyFrom(resolution)
+    return wire
+
+
+def _message(
+    message: PromptMessage, images: list[language_pb2.PromptImage]
+) -> language_pb2.PromptMessage:
     parts = []
     for part in message.parts:
         if isinstance(part, TextPart):
             parts.append(language_pb2.PromptPart(text=part.text))
             continue
-        group = [
-            language_pb2.PromptImage(
-                image_key=images[index].key, num_tiles=images[index].grid.num_tiles
-            )
-            for index in part.image_indexes
-        ]
+        group = [images[index] for index in part.image_indexes]
         parts.append(
             language_pb2.PromptPart(image_group=language_pb2.PromptImageGroup(images=group))
         )
     return language_pb2.PromptMessage(role=WIRE_ROLES[message.role], parts=parts)
+
+
+def _delta_of(wire: inference_pb2.GenerateDelta) -> AnswerDelta:
+    logprobs = tuple(
+        TokenLogprobs(_logprob(each.chosen), tuple(map(_logprob, each.top)))
+        for each in wire.logprobs
+    )
+    return AnswerDelta(tuple(wire.token_ids), wire.text, logprobs, wire.choice)
+
+
+def _logprob(wire: inference_pb2.TokenLogprob) -> TokenLogprob:
+    return TokenLogprob(wire.token_id, wire.text, wire.logprob)
 
 
 def _end_of(wire: language_pb2.LanguageFinished) -> AnswerEnd:
@@ -182,7 +217,10 @@ def _end_of(wire: language_pb2.LanguageFinished) -> AnswerEnd:
         text_tokens=wire.text_tokens,
         visual_tokens=wire.visual_tokens,
         completion_tokens=wire.completion_tokens,
+        cached_tokens=wire.cached_tokens,
         queue_seconds=wire.queue_seconds,
         prefill_seconds=wire.prefill_seconds,
         decode_seconds=wire.decode_seconds,
+        stop=read_stop(wire.stop),
+        choices=tuple(map(read_choice, wire.choices)),
     )

@@ -2,9 +2,11 @@
 
     admit -> place -> open -> (encode -> decide -> push) -> generate -> stream -> release
 
-The language replica reserves room before any picture is encoded. Pictures go straight from vision
-to language; the router sees only scores and decides only masks. Everything that is taken is held
-by a context manager, so that success, failure, cancellation and deadline all give it back.
+The language replica reserves room before any picture is encoded, and says which pictures it needs:
+where their resolutions follow from remembered scores, it may know their keys and values from an
+earlier request. Pictures go straight from vision to language; the router sees only scores and
+decides only masks. Everything that is taken is held by a context manager, so that success,
+failure, cancellation and deadline all give it back.
 """
 
 import asyncio
@@ -23,9 +25,11 @@ from router.answer import (
 )
 from router.deadline import Deadline
 from router.delivery import PictureDelivery
+from router.known_resolutions import known_resolutions
 from router.language_client import AnswerDelta, AnswerEnd, LanguageClient, LanguageStream
 from router.replica_pool import ReplicaPool
 from router.requests import ValidRequest
+from router.score_memory import ScoreMemory
 from router.vision_client import VisionClient
 
 AnswerEvent = AnswerStarted | AnswerDelta | AnswerFinished
@@ -41,8 +45,10 @@ class Pipeline:
         visions: ReplicaPool[VisionClient],
         languages: ReplicaPool[LanguageClient],
         fingerprint: str,
+        memory: ScoreMemory,
     ) -> None:
         self._model = model
+        self._memory = memory
         self._admission = admission
         self._visions = visions
         self._languages = languages
@@ -63,12 +69,22 @@ class Pipeline:
             self._languages.lease(request.cost.tokens) as language,
         ):
             tiles = tuple(image.grid.num_tiles for image in request.images)
-            yield AnswerStarted(request.request_id, request.seed, tiles)
-            stream = language.client.open(request, self._fingerprint, deadline.remaining())
+            yield AnswerStarted(request.request_id, request.sampling.seed, tiles)
+            known = known_resolutions(request, self._model.thresholds, self._memory)
+            stream = language.client.open(request, known, self._fingerprint, deadline.remaining())
             try:
-                seconds.queue += (await stream.accepted()).queue_seconds
+                accepted = await stream.accepted()
+                seconds.queue += accepted.queue_seconds
                 delivery = PictureDelivery(
-                    request, language, self._visions, self._model.thresholds, seconds, deadline
+                    request=request,
+                    language=language,
+                    visions=self._visions,
+                    thresholds=self._model.thresholds,
+                    known=known,
+                    needed=frozenset(accepted.needed_images),
+                    memory=self._memory,
+                    seconds=seconds,
+                    deadline=deadline,
                 )
                 images = await deliver_while_open(delivery, stream)
                 async for event in stream.events():
@@ -97,8 +113,9 @@ class Pipeline:
             tiles=tiles,
             compressed_tiles=sum(sum(image.compressed) for image in images),
             completion_tokens=end.completion_tokens,
+            cached_tokens=end.cached_tokens,
         )
-        return AnswerFinished(end.finish_reason, usage, seconds, images)
+        return AnswerFinished(end.finish_reason, usage, seconds, images, end.stop, end.choices)
 
 
 async def deliver_while_open(

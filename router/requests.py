@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from common.conversation import PromptMessage
 from common.tiling import TileGrid
-from common.types import ResolutionScope
+from common.types import ResolutionScope, SamplingRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +52,16 @@ class ValidRequest:
         request_id: Its name everywhere.
         messages: The conversation.
         images: All pictures, in request order.
-        max_tokens: Answer limit; None takes the language service's default.
-        temperature: None takes the checkpoint's default.
-        seed: Seed of the sampling noise.
+        sampling: How the answer's tokens are chosen.
         scope: Scope of the resolution rule.
         cost: What it takes.
+        priority: Steps of head start over other requests.
     """
 
     request_id: str
     messages: tuple[PromptMessage, ...]
     images: tuple[ValidImage, ...]
-    max_tokens: int | None
-    temperature: float | None
-    seed: int
+    sampling: SamplingRequest
     scope: ResolutionScope
     cost: RequestCost
+    priority: int = 0

@@ -28,6 +28,7 @@ from router.pipeline import Pipeline
 from router.replica_pool import ReplicaPool
 from router.requests import RequestCost
 from router.roster import follow_roster
+from router.score_memory import ScoreMemory
 from router.validation import ServedModel
 from router.vision_client import VisionClient
 
@@ -89,7 +90,12 @@ class Router:
         )
         self.metrics = RouterMetrics(self.admission, self.visions, self.languages)
         pipeline = Pipeline(
-            model_config, self.admission, self.visions, self.languages, settings.fingerprint
+            model_config,
+            self.admission,
+            self.visions,
+            self.languages,
+            settings.fingerprint,
+            ScoreMemory(config.max_remembered_images),
         )
         model = ServedModel(
             settings.model_name, settings.fingerprint, model_config, settings.max_context_tokens

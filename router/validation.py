@@ -1,7 +1,5 @@
 """The door: a raw wire request becomes a `ValidRequest`, or one error that names the field."""
 
-import math
-import secrets
 import uuid
 from dataclasses import dataclass
 
@@ -11,13 +9,13 @@ from common.errors import InvalidImageError, InvalidRequestError, ModelNotFoundE
 from common.image_file import image_key, inspect_image
 from common.model_config import ModelConfig
 from common.tiling import choose_grid
-from common.types import ResolutionScope, Role
+from common.types import ResolutionScope, Role, SamplingRequest
 from protos.dvd.v1 import inference_pb2
 from router.requests import RequestCost, ValidImage, ValidRequest
+from router.sampling import validate_sampling
 
 MAX_REQUEST_ID_CHARACTERS = 128
-MAX_TEMPERATURE = 2.0
-MAX_SEED = 2**63 - 1
+MAX_PRIORITY = 100
 # Cost estimate only; the language service counts exactly.
 BYTES_PER_TOKEN = 3
 ASSUMED_ANSWER_TOKENS = 256
@@ -71,17 +69,16 @@ class RequestValidator:
         request_id = self._request_id(wire.request_id)
         images: list[ValidImage] = []
         messages = self._messages(wire, images)
-        max_tokens, temperature, seed = self._sampling(wire.sampling)
-        cost = self._cost(messages, images, max_tokens)
+        sampling = validate_sampling(wire.sampling)
+        cost = self._cost(messages, images, sampling)
         return ValidRequest(
             request_id=request_id,
             messages=messages,
             images=tuple(images),
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
+            sampling=sampling,
             scope=self._scope(wire),
             cost=cost,
+            priority=self._priority(wire.priority),
         )
 
     @staticmethod
@@ -92,6 +89,14 @@ class RequestValidator:
                 "request_id",
             )
         return given or uuid.uuid4().hex
+
+    @staticmethod
+    def _priority(given: int) -> int:
+        if abs(given) > MAX_PRIORITY:
+            raise InvalidRequestError(
+                f"priority must be from -{MAX_PRIORITY} to {MAX_PRIORITY}.", "priority"
+            )
+        return given
 
     def _messages(
         self, wire: inference_pb2.GenerateRequest, images: list[ValidImage]
@@ -160,25 +165,6 @@ class RequestValidator:
         images.append(ValidImage(wire.data, image_key(wire.data, tiling), grid, field))
         return len(images) - 1
 
-    @staticmethod
-    def _sampling(
-        wire: inference_pb2.SamplingParameters,
-    ) -> tuple[int | None, float | None, int]:
-        max_tokens = wire.max_tokens if wire.HasField("max_tokens") else None
-        if max_tokens == 0:
-            raise InvalidRequestError("max_tokens must be at least 1.", "sampling.max_tokens")
-        temperature = wire.temperature if wire.HasField("temperature") else None
-        if temperature is not None and not 0.0 <= temperature <= MAX_TEMPERATURE:
-            shown = "not a number" if math.isnan(temperature) else f"{temperature:g}"
-            raise InvalidRequestError(
-                f"temperature must be from 0 to {MAX_TEMPERATURE:g}; it is {shown}.",
-                "sampling.temperature",
-            )
-        seed = wire.seed if wire.HasField("seed") else secrets.randbelow(MAX_SEED + 1)
-        if seed > MAX_SEED:
-            raise InvalidRequestError(f"seed must be at most {MAX_SEED}.", "sampling.seed")
-        return max_tokens, temperature, seed
-
     def _scope(self, wire: inference_pb2.GenerateRequest) -> ResolutionScope:
         asked = wire.resolution_scope
         if asked == inference_pb2.RESOLUTION_SCOPE_UNSPECIFIED:
@@ -191,7 +177,7 @@ class RequestValidator:
         self,
         messages: tuple[PromptMessage, ...],
         images: list[ValidImage],
-        max_tokens: int | None,
+        sampling: SamplingRequest,
     ) -> RequestCost:
         tiles = sum(image.grid.num_tiles for image in images)
         if tiles > self._config.max_tiles_per_request:
@@ -213,10 +199,13 @@ class RequestValidator:
             for part in message.parts
             if isinstance(part, TextPart)
         )
+        answer_tokens = min(
+            sampling.max_tokens or ASSUMED_ANSWER_TOKENS, self._model.max_context_tokens
+        )
         return RequestCost(
             tiles=tiles,
             tokens=visual_tokens
             + text_bytes // BYTES_PER_TOKEN
-            + min(max_tokens or ASSUMED_ANSWER_TOKENS, self._model.max_context_tokens),
+            + sampling.num_choices * answer_tokens,
             image_bytes=sum(len(image.data) for image in images),
         )

@@ -16,10 +16,11 @@ from common.conversation import PromptMessage
 from common.image_file import image_key
 from common.model_config import load_model_config
 from common.types import SamplingParameters
-from language_service.answering import fill
+from language_service.block_tables import KvBlocks
 from language_service.engine import LanguageEngine
 from language_service.generation import EngineEvent, GenerationFailed, GenerationRequest
 from language_service.kv_cache import KvCache
+from language_service.prompt import Prompt, VisualSegment
 from language_service.scheduler import EngineLimits
 from language_service.tokenizer import ChatTokenizer
 from language_service.weights import load_language_model
@@ -88,13 +89,20 @@ class ServedModel:
         sampling = SamplingParameters(MAX_ANSWER_TOKENS, temperature=0.0, seed=0)
         for number, question in enumerate(questions):
             events: list[EngineEvent] = []
-            prompt = fill(self._tokenizer.layout(question.messages), self._project(question))
-            request = GenerationRequest(str(number), prompt, sampling, events.append)
+            request = GenerationRequest(
+                str(number), self._prompt(question), sampling, events.append
+            )
             self._language.submit(request)
             answers.append(events)
         while self._language.step():
             pass
         return [_text(events) for events in answers]
+
+    def _prompt(self, question: ResolvedQuestion) -> Prompt:
+        prompt = Prompt(self._tokenizer.layout(question.messages).segments)
+        for image_index, embeddings in enumerate(self._project(question)):
+            prompt = prompt.with_image(image_index, VisualSegment(embeddings))
+        return prompt
 
     def _project(self, question: ResolvedQuestion) -> tuple[torch.Tensor, ...]:
         waiters = [
@@ -113,7 +121,7 @@ class ServedModel:
             max_batch_tokens=settings.max_batch_tokens,
             max_sequences=settings.max_sequences,
         )
-        cache = KvCache.for_model(model, settings.kv_tokens)
+        cache = KvCache.for_model(model, KvBlocks(settings.kv_tokens))
         return LanguageEngine(model, self._tokenizer, cache, limits, time.monotonic)
 
 

@@ -1,5 +1,6 @@
 """Filling a module from files: the right rows, the right type, and errors that name the tensor."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from common.checkpoint import TensorSource, load_tensors, weight_bytes
+from common.checkpoint import StackedSource, TensorSource, load_tensors, weight_bytes
 from common.errors import CheckpointError
 from common.model_files import list_tensors
 
@@ -110,3 +111,28 @@ def test_weight_bytes_counts_what_is_held(load: Callable[..., Attention]) -> Non
     tensors = {"attn.qkv.weight": FUSED, "v.bias": BIAS}
     assert weight_bytes(load(tensors)) == 4 * (24 + 2)
     assert weight_bytes(load(tensors, torch.bfloat16)) == 2 * (24 + 2)
+
+
+class Experts(nn.Module):
+    """All experts' matrices in one parameter, two for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs = nn.Parameter(torch.empty(3, 4, 2))
+
+
+def test_experts_that_lie_apart_are_stacked_over_files(tmp_path: Path) -> None:
+    matrices = torch.arange(24, dtype=torch.float32).view(3, 2, 2, 2)
+    files: dict[str, str] = {}
+    for expert, pair in enumerate(matrices):
+        named = {f"{expert}.{half}": matrix.clone() for half, matrix in enumerate(pair)}
+        save_file(named, tmp_path / f"part-{expert}.safetensors")
+        files |= dict.fromkeys(named, f"part-{expert}.safetensors")
+    index = {"weight_map": files}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with torch.device("meta"):
+        module = Experts()
+    names = tuple((f"{expert}.0", f"{expert}.1") for expert in range(3))
+    sources = {"pairs": StackedSource(names)}
+    load_tensors(module, list_tensors(tmp_path), sources, torch.float32, torch.device("cpu"))
+    assert torch.equal(module.pairs, matrices.view(3, 4, 2))

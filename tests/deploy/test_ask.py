@@ -1,15 +1,19 @@
 """`dvd ask`: what reaches the router, and what reaches the terminal."""
 
+import asyncio
 import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from common.errors import ConfigError, InvalidRequestError, UnavailableError
 from common.types import ResolutionScope
-from deploy.ask import SCOPES, AskOptions, ask_and_show
+from deploy.ask import SCOPES, ask_and_show
+from deploy.ask_options import AskOptions
+from deploy.cli import app
 from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
 from tests import pictures
 from tests.loopback import serving
@@ -38,12 +42,12 @@ class Router(inference_pb2_grpc.InferenceServiceServicer):
         yield inference_pb2.GenerateResponse(finished=finished)
 
 
-async def ask(router: Router, *words: str, scope: str | None = None) -> str:
+async def ask(router: Router, *words: str, **options: Any) -> str:
     """What a terminal without colours shows."""
     stream = io.StringIO()
     console = Console(file=stream, width=80, color_system=None, highlight=False)
     async with serving(ADD, router) as loopback:
-        await ask_and_show(console, list(words), AskOptions(loopback.address, 5, scope))
+        await ask_and_show(console, list(words), AskOptions(loopback.address, 5, **options))
     return stream.getvalue()
 
 
@@ -68,6 +72,45 @@ async def test_pictures_question_limit_and_scope_reach_the_router(tmp_path: Path
     assert (image.image.data, question.text) == (file.read_bytes(), "What is this?")
     assert request.sampling.max_tokens == 5
     assert request.resolution_scope == inference_pb2.RESOLUTION_SCOPE_OFF
+
+
+async def test_sampling_options_reach_the_router_and_what_is_open_stays_open() -> None:
+    router = Router("a")
+    await ask(router, "Hello?")
+    await ask(router, "Hello?", temperature=0.5, top_p=0.25, seed=3, stop=("x", "y"), num_choices=2)
+    plain, chosen = (request.sampling for request in router.asked)
+    assert plain == inference_pb2.SamplingParameters(max_tokens=5, temperature=0.0, n=1)
+    assert chosen == inference_pb2.SamplingParameters(
+        max_tokens=5, temperature=0.5, top_p=0.25, seed=3, stop=["x", "y"], n=2
+    )
+
+
+async def test_flags_of_the_command_reach_the_router() -> None:
+    router = Router("a")
+    flags = "--max-tokens 5 --temperature 0.5 --top-p 0.25 --seed 3 --stop x --stop y --n 2"
+    async with serving(ADD, router) as loopback:
+        words = ["ask", "--server", loopback.address, *flags.split(), "Hello?"]
+        result = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert result.exit_code == 0
+    (request,) = router.asked
+    assert request.sampling == inference_pb2.SamplingParameters(
+        max_tokens=5, temperature=0.5, top_p=0.25, seed=3, stop=["x", "y"], n=2
+    )
+
+
+class TwoAnswers(Router):
+    """Gives two answers, word by word in turn."""
+
+    async def Generate(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
+        for choice, text in ((0, "one "), (1, "two "), (1, "[b]"), (0, "more")):
+            delta = inference_pb2.GenerateDelta(text=text, choice=choice)
+            yield inference_pb2.GenerateResponse(delta=delta)
+        yield inference_pb2.GenerateResponse(finished=inference_pb2.GenerateFinished())
+
+
+async def test_several_answers_are_shown_one_after_the_other() -> None:
+    shown = await ask(TwoAnswers(), "Hello?", num_choices=2)
+    assert shown.startswith("answer 1\none more\nanswer 2\ntwo [b]\n")
 
 
 def test_every_scope_has_a_name() -> None:

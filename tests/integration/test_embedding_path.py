@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 import torch
 
+from common.config import LanguageServiceConfig
 from common.errors import (
     DvdError,
     EmbeddingRejectedError,
@@ -29,7 +30,7 @@ from protos.dvd.v1 import (
     vision_pb2_grpc,
 )
 from tests.integration.idle import wait_until_idle
-from tests.local_cluster import LocalCluster, local_cluster
+from tests.local_cluster import ClusterOptions, LocalCluster, local_cluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -78,9 +79,10 @@ class Inbox:
                 continue
         raise AssertionError("the stream broke every time")
 
-    def generate(self) -> grpc.aio.UnaryStreamCall:
-        """Begin an answer that waits for one picture of one tile."""
-        image = language_pb2.PromptImage(image_key=KEY, num_tiles=1)
+    def generate(self, image_key: bytes = KEY) -> grpc.aio.UnaryStreamCall:
+        """Begin an answer that waits for one picture of one tile, unless it is kept."""
+        resolution = None if image_key == KEY else WHOLE_TILE
+        image = language_pb2.PromptImage(image_key=image_key, num_tiles=1, resolution=resolution)
         group = language_pb2.PromptImageGroup(images=[image])
         parts = [
             language_pb2.PromptPart(image_group=group),
@@ -105,12 +107,16 @@ def chunk(begin: int, end: int, **changes: object) -> Put:
 
 
 WHOLE = chunk(0, len(PAYLOAD))
+# Decided, and so comparable with what is kept.
+WHOLE_TILE = language_pb2.PromptImageResolution(compressed=[False])
 NOT_FINITE = b"\x00\x00\xc0\x7f" * (len(PAYLOAD) // 4)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(flash_model_dir: Path) -> AsyncIterator[LocalCluster]:
-    async with local_cluster(flash_model_dir) as running:
+    # Well above the longest request, so that pictures of waiting requests may be held.
+    language = LanguageServiceConfig(kv_tokens=16384, max_context_tokens=4096)
+    async with local_cluster(flash_model_dir, ClusterOptions(language=language)) as running:
         yield running
 
 
@@ -178,6 +184,43 @@ async def test_the_first_complete_attempt_is_kept(cluster: LocalCluster, inbox: 
     with pytest.raises((SlotTakenError, EmbeddingRejectedError)):
         await inbox.put(inbox.manifest(), WHOLE)
     assert [event async for event in answer][-1].HasField("finished")
+    await wait_until_idle(cluster)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_what_did_not_arrive_whole_is_not_kept(
+    cluster: LocalCluster, inbox: Inbox, name: str
+) -> None:
+    changes, messages, error_class, _ = FAULTS[name]
+    key = name.encode()
+    call = inbox.generate(key)
+    assert (await anext(each(call))).accepted.needed_images == [0]
+    with pytest.raises(error_class):
+        await inbox.put(inbox.manifest(**({"image_key": key} | changes)), *messages)
+    call.cancel()
+    await wait_until_idle(cluster)
+    answer = each(inbox.generate(key))
+    assert (await anext(answer)).accepted.needed_images == [0]
+    await inbox.put(inbox.manifest(image_key=key), WHOLE)
+    assert [event async for event in answer][-1].HasField("finished")
+    await wait_until_idle(cluster)
+    again = each(inbox.generate(key))
+    assert (await anext(again)).accepted.needed_images == []
+    assert [event async for event in again][-1].finished.cached_tokens > TILE_TOKENS
+    await wait_until_idle(cluster)
+
+
+async def test_another_resolution_than_the_one_decided_is_refused(
+    cluster: LocalCluster, inbox: Inbox
+) -> None:
+    key = b"decided"
+    call = inbox.generate(key)
+    await anext(each(call))
+    with pytest.raises(EmbeddingRejectedError, match="another resolution"):
+        await inbox.put(
+            inbox.manifest(image_key=key, tile_tokens=[4], num_bytes=len(PAYLOAD) // 4), WHOLE
+        )
+    call.cancel()
     await wait_until_idle(cluster)
 
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from common.errors import DvdError
 from common.types import SamplingParameters
+from language_service.block_tables import KvBlocks
 from language_service.detokenizer import Detokenizer
 from language_service.engine import LanguageEngine
 from language_service.generation import (
@@ -95,10 +96,13 @@ def build_engine(
     limits: EngineLimits = LIMITS,
     num_kv_tokens: int = 2048,
     eos_token_ids: frozenset[int] = frozenset(),
+    block_size: int = 16,
+    keeps_prefixes: bool = True,
 ) -> LanguageEngine:
     """An engine whose clock ticks once a reading."""
     ticks = itertools.count()
-    kv_cache = KvCache.for_model(model, num_kv_tokens)
+    blocks = KvBlocks(num_kv_tokens, block_size, keeps_prefixes=keeps_prefixes)
+    kv_cache = KvCache.for_model(model, blocks)
     tokenizer = NumberTokenizer(eos_token_ids)
     return LanguageEngine(model, tokenizer, kv_cache, limits, lambda: float(next(ticks)))
 

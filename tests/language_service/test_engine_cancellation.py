@@ -41,7 +41,7 @@ def test_before_the_first_step(engine: LanguageEngine) -> None:
 def test_in_the_middle_of_the_prompt(engine: LanguageEngine) -> None:
     answer = submit(engine, "a", text_prompt(40), greedy(8))
     engine.step()
-    assert engine.used_kv_tokens == 48
+    assert engine.used_kv_tokens == 64
     engine.cancel("a")
     assert_gone(engine, answer, num_tokens=0)
 

@@ -8,7 +8,7 @@ from common.types import FinishReason, SamplingParameters
 from language_service.attention import PAGED_ATTENTION, PAGED_ATTENTION_REFERENCE
 from language_service.engine import LanguageEngine
 from language_service.prompt import Prompt, TextSegment
-from language_service.sampler import gumbel_noise
+from language_service.sampler import gumbel_noise, noise_start
 from language_service.scheduler import EngineLimits
 from tests.language_service.harness import (
     HIDDEN_SIZE,
@@ -116,7 +116,7 @@ def test_drawn_answers_follow_logits_and_noise(
     run(engine)
     for index, token_id in enumerate(answer.token_ids):
         logits = plain_model(torch.tensor([ids])).logits[0, -1].double()
-        noise = gumbel_noise(seed, index, VOCABULARY_SIZE, logits.device)
+        noise = gumbel_noise([noise_start(seed, index)], torch.arange(VOCABULARY_SIZE)[None])[0]
         assert token_id == int((logits / temperature + noise).argmax())
         ids.append(token_id)
 

@@ -14,6 +14,7 @@ from common.errors import EmbeddingRejectedError, InvalidRequestError, MismatchE
 from common.tensor_codec import checksum, tensor_bytes
 from language_service.embedding_manifest import EmbeddingFormat, Manifest
 from language_service.inbox import (
+    ArrivedImage,
     EmbeddingWriter,
     ExpectedImage,
     ImageSlot,
@@ -72,6 +73,13 @@ def fill(writer: EmbeddingWriter, value: float = 1.0) -> None:
     writer.commit()
 
 
+def arrivals(reservation: Reservation) -> list[ArrivedImage]:
+    """Every picture of a request, as it comes."""
+    arrived: list[ArrivedImage] = []
+    reservation.on_arrival = arrived.append
+    return arrived
+
+
 class Requests:
     """Several requests of one inbox, each of which reserves in a task of its own."""
 
@@ -123,42 +131,66 @@ async def written(
         with pytest.raises(error) as caught:
             fault(writer)
         writer.close()
-        assert reservation.slots[0].embeddings is None
+        arrived = arrivals(reservation)
         fill(inbox.open(manifest(attempt=1)))
-        assert len(await reservation.arrived()) == 1
+        assert len(arrived) == 1
     return str(caught.value)
 
 
 @in_virtual_time
-async def test_pictures_arrive_in_their_order_whatever_came_first() -> None:
+async def test_each_picture_is_told_of_as_it_comes() -> None:
     inbox = inbox_of(3)
     async with inbox.reserve("r1", [ONE_TILE, TWO_TILES]) as reservation:
+        arrived = arrivals(reservation)
         fill(inbox.open(manifest(image=TWO_TILES, image_index=1)), 2.0)
-        fill(inbox.open(manifest()), 1.0)
-        first, second = await reservation.arrived()
-    assert torch.equal(first, torch.full((4, 2), 1.0))
-    assert torch.equal(second, torch.full((8, 2), 2.0))
-    assert inbox.received_bytes == 3 * TILE_BYTES
+        assert [each.image_index for each in arrived] == [1]
+        fill(inbox.open(manifest(compressed=True)), 1.0)
+    second, first = arrived
+    assert (first.image_index, first.tile_tokens, second.tile_tokens) == (0, (1,), (4, 4))
+    assert torch.equal(first.embeddings, torch.full((1, 2), 1.0))
+    assert torch.equal(second.embeddings, torch.full((8, 2), 2.0))
+    assert inbox.received_bytes == 2 * TILE_BYTES + COMPRESSED_BYTES
 
 
 @in_virtual_time
-async def test_arrived_waits_for_the_last_picture() -> None:
-    inbox = inbox_of(2)
-    async with inbox.reserve("r1", [ONE_TILE, ONE_TILE]) as reservation:
-        arrived = asyncio.create_task(reservation.arrived())
-        fill(inbox.open(manifest()))
-        await settle()
-        assert not arrived.done()
-        fill(inbox.open(manifest(image_index=1)))
-        assert len(await arrived) == 2
-
-
-@in_virtual_time
-async def test_without_pictures_nothing_is_waited_for() -> None:
+async def test_a_request_without_pictures_takes_no_room() -> None:
     inbox = inbox_of(1)
-    async with inbox.reserve("r1", []) as reservation:
-        assert await reservation.arrived() == ()
+    async with inbox.reserve("r1", []):
         assert inbox.reserved_bytes == 0
+
+
+@in_virtual_time
+async def test_a_decided_picture_takes_the_room_of_its_resolution() -> None:
+    inbox = inbox_of(3)
+    async with inbox.reserve("r1", [replace(TWO_TILES, compressed=(True, False))]):
+        assert inbox.reserved_bytes == TILE_BYTES + COMPRESSED_BYTES
+
+
+@in_virtual_time
+async def test_a_decided_picture_is_taken_at_its_resolution_alone() -> None:
+    inbox = inbox_of(3)
+    async with inbox.reserve("r1", [replace(ONE_TILE, compressed=(True,))]) as reservation:
+        arrived = arrivals(reservation)
+        with pytest.raises(EmbeddingRejectedError, match="another resolution"):
+            inbox.open(manifest())
+        fill(inbox.open(manifest(compressed=True)))
+    assert len(arrived) == 1
+
+
+@in_virtual_time
+async def test_a_picture_that_need_not_come_takes_no_room_and_is_not_taken() -> None:
+    inbox = inbox_of(3)
+    requests = Requests(inbox)
+    async with inbox.reserve("r1", [ONE_TILE, TWO_TILES]) as reservation:
+        await requests.reserve("waiting", TWO_TILES)
+        assert requests.admitted == []
+        inbox.skip(reservation, [1])
+        await settle()
+        assert requests.admitted == ["waiting"]
+        assert reservation.reserved_bytes == TILE_BYTES
+        with pytest.raises(SlotTakenError):
+            inbox.open(manifest(image=TWO_TILES, image_index=1))
+        await requests.release("waiting")
 
 
 @in_virtual_time
@@ -379,18 +411,20 @@ async def test_a_request_that_waits_for_room_takes_no_embedding_yet() -> None:
 async def test_the_first_complete_attempt_is_kept() -> None:
     inbox = inbox_of(1)
     async with inbox.reserve("r1", [ONE_TILE]) as reservation:
+        arrived = arrivals(reservation)
         fill(inbox.open(manifest()), 1.0)
         for attempt in (0, 1):
-            with pytest.raises(SlotTakenError, match="The picture has already arrived"):
+            with pytest.raises(SlotTakenError, match="The picture is here already"):
                 inbox.open(manifest(attempt=attempt))
-        (kept,) = await reservation.arrived()
-    assert torch.equal(kept, torch.full((4, 2), 1.0))
+    (kept,) = arrived
+    assert torch.equal(kept.embeddings, torch.full((4, 2), 1.0))
 
 
 @in_virtual_time
 async def test_a_later_attempt_replaces_one_that_is_being_written() -> None:
     inbox = inbox_of(1)
     async with inbox.reserve("r1", [ONE_TILE]) as reservation:
+        arrived = arrivals(reservation)
         earlier, later = inbox.open(manifest()), inbox.open(manifest(attempt=1))
         data = payload_of(earlier)
         with pytest.raises(SlotTakenError, match="A later attempt is writing"):
@@ -399,8 +433,8 @@ async def test_a_later_attempt_replaces_one_that_is_being_written() -> None:
             earlier.commit()
         earlier.close()
         fill(later, 2.0)
-        (kept,) = await reservation.arrived()
-    assert torch.equal(kept, torch.full((4, 2), 2.0))
+    (kept,) = arrived
+    assert torch.equal(kept.embeddings, torch.full((4, 2), 2.0))
 
 
 @pytest.mark.parametrize("attempt", [0, 1])
@@ -418,19 +452,21 @@ async def test_an_earlier_or_equal_attempt_does_not_disturb_one_being_written(at
 async def test_a_place_given_up_may_be_written_by_any_attempt() -> None:
     inbox = inbox_of(1)
     async with inbox.reserve("r1", [ONE_TILE]) as reservation:
+        arrived = arrivals(reservation)
         inbox.open(manifest(attempt=3)).close()
         fill(inbox.open(manifest(attempt=3)))
-        assert len(await reservation.arrived()) == 1
+    assert len(arrived) == 1
 
 
 @in_virtual_time
 async def test_closing_after_the_commit_changes_nothing() -> None:
     inbox = inbox_of(1)
     async with inbox.reserve("r1", [ONE_TILE]) as reservation:
+        arrived = arrivals(reservation)
         writer = inbox.open(manifest())
         fill(writer)
         writer.close()
-        assert len(await reservation.arrived()) == 1
+    assert len(arrived) == 1
 
 
 @in_virtual_time
@@ -438,7 +474,7 @@ async def test_another_attempt_must_keep_the_resolution() -> None:
     inbox = inbox_of(1)
     async with inbox.reserve("r1", [ONE_TILE]):
         inbox.open(manifest(compressed=True)).close()
-        with pytest.raises(EmbeddingRejectedError, match="a different resolution"):
+        with pytest.raises(EmbeddingRejectedError, match="another resolution"):
             inbox.open(manifest(attempt=1))
         fill(inbox.open(manifest(attempt=1, compressed=True)))
 
@@ -499,8 +535,9 @@ async def test_a_refused_chunk_takes_no_room_and_the_rest_may_follow() -> None:
         writer = inbox.open(manifest())
         with pytest.raises(EmbeddingRejectedError):
             writer.write(0, 0, bytes(8))
+        arrived = arrivals(reservation)
         fill(writer)
-        assert len(await reservation.arrived()) == 1
+    assert len(arrived) == 1
 
 
 @pytest.mark.parametrize("step", ["write", "commit"])
@@ -511,13 +548,14 @@ async def test_an_embedding_of_a_request_that_has_ended_is_refused(step: str) ->
         reservation: Reservation = await request.enter_async_context(
             inbox.reserve("r1", [ONE_TILE])
         )
+        arrived = arrivals(reservation)
         writer = inbox.open(manifest())
         data = payload_of(writer)
         if step == "commit":
             writer.write(0, checksum(data), data)
     with pytest.raises(EmbeddingRejectedError, match="No request waits for this embedding"):
         writer.write(0, checksum(data), data) if step == "write" else writer.commit()
-    assert reservation.slots[0].embeddings is None
+    assert arrived == []
     assert inbox.received_bytes == 0
 
 

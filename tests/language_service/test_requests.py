@@ -4,7 +4,7 @@ import pytest
 
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import InvalidRequestError
-from common.types import Role
+from common.types import Role, SamplingRequest
 from language_service.inbox import ExpectedImage
 from language_service.requests import LanguageRequest, read_request
 from protos.dvd.v1 import inference_pb2, language_pb2
@@ -55,9 +55,9 @@ def test_names_are_kept() -> None:
 
 
 def test_what_is_left_open_is_told_from_zero() -> None:
-    assert (read(seed=7).max_tokens, read(seed=7).temperature) == (None, None)
-    given = read(max_tokens=5, temperature=0.0, seed=7)
-    assert (given.max_tokens, given.temperature, given.seed) == (5, 0.0, 7)
+    assert read(seed=7).sampling == SamplingRequest(seed=7)
+    given = read(max_tokens=5, temperature=0.0, seed=7).sampling
+    assert given == SamplingRequest(seed=7, max_tokens=5, temperature=0.0)
 
 
 @pytest.mark.parametrize("role", [0, 9])
@@ -65,3 +65,21 @@ def test_a_message_needs_a_role(role: inference_pb2.Role) -> None:
     with pytest.raises(InvalidRequestError, match=r"A message has no role\.") as caught:
         read(language_pb2.PromptMessage(role=role, parts=[text("Hello.")]))
     assert caught.value.field == "messages"
+
+
+def picture(num_tiles: int, *compressed: bool) -> language_pb2.PromptMessage:
+    resolution = language_pb2.PromptImageResolution(compressed=compressed)
+    image = language_pb2.PromptImage(image_key=b"a", num_tiles=num_tiles, resolution=resolution)
+    wanted = language_pb2.PromptImageGroup(images=[image])
+    return language_pb2.PromptMessage(
+        role=USER, parts=[language_pb2.PromptPart(image_group=wanted)]
+    )
+
+
+def test_a_resolution_is_kept_where_it_is_decided() -> None:
+    assert read(picture(2, True, False)).images == (ExpectedImage(b"a", 2, (True, False)),)
+
+
+def test_a_resolution_of_another_tile_count_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="2 tiles has a resolution of 1"):
+        read(picture(2, True))

@@ -1,7 +1,7 @@
 """The gRPC face of a language replica, with its parts made small."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -9,11 +9,13 @@ import torch
 
 from common.errors import EmbeddingRejectedError
 from common.tensor_codec import checksum
-from common.types import FinishReason
-from language_service.answering import Accepted, Answered
+from common.types import FinishReason, StopMatch
+from language_service.answering import Accepted, Answered, AnswerEvent
 from language_service.embedding_manifest import EmbeddingFormat
+from language_service.engine import EngineStats
 from language_service.generation import GenerationFinished, TokensGenerated
 from language_service.inbox import ExpectedImage, Inbox
+from language_service.logprobs import TokenLogprob, TokenLogprobs
 from language_service.metrics import LanguageMetrics
 from language_service.server import LanguageServicer
 from protos.dvd.v1 import embedding_pb2, inference_pb2, language_pb2, replica_pb2
@@ -22,7 +24,7 @@ Put = embedding_pb2.PutEmbeddingsRequest
 EVENTS = (
     Accepted((0, 2), 0.5),
     TokensGenerated((7,), "a"),
-    Answered(GenerationFinished(FinishReason.LENGTH, "", 3, 0.1, 0.2, 0.3), 4, 5),
+    Answered((GenerationFinished(FinishReason.LENGTH, "", 3, 0.1, 0.2, 0.3, 8),), 4, 5),
 )
 FORMAT = EmbeddingFormat("ours", torch.float32, hidden_size=2, full_tokens=4, compressed_tokens=1)
 PAYLOAD = bytes(32)
@@ -39,19 +41,34 @@ MANIFEST = Put(
 )
 
 
+@dataclass
 class FakeAnswerer:
     """Answers every request with the same events."""
 
-    num_open = 0
+    events: tuple[AnswerEvent, ...] = EVENTS
+    num_open: int = 0
 
-    async def answer(self, request: Any) -> AsyncGenerator[Any, None]:
+    num_reused_images = 0
+
+    def token_text(self, token_id: int) -> str:
+        return f"<{token_id}>"
+
+    async def answer(self, request: Any, timeout_seconds: float) -> AsyncGenerator[Any, None]:
         assert request.request_id == "r1"
+        assert timeout_seconds == 5.0
         self.num_open += 1
         try:
-            for event in EVENTS:
+            for event in self.events:
                 yield event
         finally:
             self.num_open -= 1
+
+
+class Call:
+    """A call with time left."""
+
+    def time_remaining(self) -> float:
+        return 5.0
 
 
 @dataclass
@@ -61,7 +78,9 @@ class IdleEngine:
     running_requests: int = 2
     waiting_requests: int = 3
     outstanding_tokens: int = 40
-    free_kv_tokens: int = 0
+    num_preemptions: int = 0
+    forward_seconds: float = 0.0
+    stats: EngineStats = field(default_factory=EngineStats)
 
 
 class Server:
@@ -70,7 +89,7 @@ class Server:
     def __init__(self) -> None:
         self.inbox = Inbox(64, FORMAT)
         self.answerer = FakeAnswerer()
-        self.metrics = LanguageMetrics(IdleEngine(), self.inbox, 0)
+        self.metrics = LanguageMetrics(IdleEngine(), self.answerer, self.inbox, 0)
         info = replica_pb2.ServerInfo(hidden_size=2)
         self.servicer = LanguageServicer(
             info, self.answerer, self.inbox, IdleEngine(), self.metrics
@@ -78,7 +97,7 @@ class Server:
 
     def generate(self) -> Any:
         request = language_pb2.LanguageServiceGenerateRequest(request_id="r1")
-        return self.servicer.Generate(request, None)
+        return self.servicer.Generate(request, Call())
 
     async def put(self, *messages: Put) -> list[str]:
         """Kinds of the answers to an embedding stream of a request that waits."""
@@ -112,9 +131,53 @@ async def test_every_event_crosses_the_wire_whole() -> None:
         text_tokens=4,
         visual_tokens=5,
         completion_tokens=3,
+        cached_tokens=8,
         queue_seconds=0.1,
         prefill_seconds=0.2,
         decode_seconds=0.3,
+    )
+
+
+async def test_choices_stops_and_logprobs_cross_the_wire() -> None:
+    server = Server()
+    logprobs = TokenLogprobs(TokenLogprob(7, -0.5), (TokenLogprob(8, -0.25),))
+    ends = (
+        GenerationFinished(FinishReason.STOP, "", 3, 0.1, 0.2, 0.3, 8, StopMatch(text="x")),
+        GenerationFinished(FinishReason.LENGTH, "", 5, 1.1, 1.2, 1.3, 9, None, 1),
+    )
+    tokens = TokensGenerated((7,), "a", (logprobs,), choice=1)
+    server.answerer.events = (tokens, Answered(ends, 4, 5))
+    delta, finished = [event async for event in server.generate()]
+    assert delta.delta == inference_pb2.GenerateDelta(
+        token_ids=[7],
+        text="a",
+        logprobs=[
+            inference_pb2.TokenLogprobs(
+                chosen=inference_pb2.TokenLogprob(token_id=7, text="<7>", logprob=-0.5),
+                top=[inference_pb2.TokenLogprob(token_id=8, text="<8>", logprob=-0.25)],
+            )
+        ],
+        choice=1,
+    )
+    stop = inference_pb2.StopMatch(text="x")
+    assert finished.finished == language_pb2.LanguageFinished(
+        finish_reason=inference_pb2.FINISH_REASON_STOP,
+        text_tokens=4,
+        visual_tokens=5,
+        completion_tokens=8,
+        cached_tokens=8,
+        queue_seconds=0.1,
+        prefill_seconds=0.2,
+        decode_seconds=1.3,
+        stop=stop,
+        choices=[
+            inference_pb2.ChoiceEnd(
+                finish_reason=inference_pb2.FINISH_REASON_STOP, completion_tokens=3, stop=stop
+            ),
+            inference_pb2.ChoiceEnd(
+                finish_reason=inference_pb2.FINISH_REASON_LENGTH, completion_tokens=5
+            ),
+        ],
     )
 
 

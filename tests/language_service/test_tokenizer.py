@@ -160,7 +160,7 @@ def test_ends_of_an_answer(tokenizer: ChatTokenizer, flash_model_dir: Path) -> N
     document = json.loads((flash_model_dir / "generation_config.json").read_text())
     assert document["eos_token_id"] in tokenizer.eos_token_ids
     assert tokenizer.vocabulary_size == len(reference)
-    assert tokenizer.default_temperature == 0.0
+    assert tokenizer.sampling_defaults.temperature == 0.0
 
 
 def test_more_ends_come_from_the_generation_configuration(altered: "Altered") -> None:

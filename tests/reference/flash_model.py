@@ -13,7 +13,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
-from transformers import InternVLVisionConfig, InternVLVisionModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    InternVLVisionConfig,
+    InternVLVisionModel,
+    PreTrainedModel,
+)
 
 from common.types import ResolutionScope
 
@@ -118,10 +124,19 @@ class FlashModel:
             if name.startswith(prefix)
         }
 
-    def _load_language(self) -> Qwen3ForCausalLM:
-        config = {k: v for k, v in self._config["llm_config"].items() if k != "torch_dtype"}
-        model = Qwen3ForCausalLM(Qwen3Config(**config))
-        model.load_state_dict(self._under("language_model."), strict=True)
+    def _load_language(self) -> PreTrainedModel:
+        document = {k: v for k, v in self._config["llm_config"].items() if k != "torch_dtype"}
+        config = AutoConfig.for_model(**document)
+        with torch.device("meta"):
+            model_class = type(AutoModelForCausalLM.from_config(config))
+        model, loaded = model_class.from_pretrained(
+            None,
+            config=config,
+            state_dict=self._under("language_model."),
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        assert not any(loaded.values()), loaded
         return model.eval()
 
     def _load_vision(self) -> InternVLVisionModel:

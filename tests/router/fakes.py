@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from common.errors import DvdError
 from common.tiling import TileGrid
-from common.types import FinishReason, ReplicaAddress, ReplicaRole, ResolutionScope
+from common.types import FinishReason, ReplicaAddress, ReplicaRole, ResolutionScope, SamplingRequest
 from protos.dvd.v1 import embedding_pb2, replica_pb2
+from router.known_resolutions import KnownResolution
 from router.language_client import Acceptance, AnswerDelta, AnswerEnd
 from router.replica_pool import ReplicaPool
 from router.requests import RequestCost, ValidImage, ValidRequest
@@ -43,9 +44,7 @@ def request(*tile_counts: int, scope: ResolutionScope = ResolutionScope.REQUEST)
         request_id="r1",
         messages=(),
         images=images(*tile_counts),
-        max_tokens=8,
-        temperature=0.0,
-        seed=5,
+        sampling=SamplingRequest(seed=5, max_tokens=8, temperature=0.0),
         scope=scope,
         cost=RequestCost(tiles=sum(tile_counts), tokens=10, image_bytes=100),
     )
@@ -136,19 +135,21 @@ class FakeStream:
     Attributes:
         journal: Of its replica.
         accept_outcome: What `accepted` does.
+        needed: Pictures that it wants.
         events_left: What is still to be sent; an error fails the stream, an event is waited for.
         end: Set when the stream has ended.
     """
 
     journal: list[str]
     accept_outcome: Outcome
+    needed: tuple[int, ...]
     events_left: list[AnswerDelta | AnswerEnd | Outcome]
     end: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def accepted(self) -> Acceptance:
         await take([self.accept_outcome])
         self.journal.append("accepted")
-        return Acceptance((0,), 7.0)
+        return Acceptance(self.needed, 7.0)
 
     async def events(self) -> AsyncIterator[AnswerDelta | AnswerEnd]:
         for event in self.events_left:
@@ -166,7 +167,7 @@ class FakeStream:
 
 
 DELTAS = (AnswerDelta((1,), "a"), AnswerDelta((2,), "b"))
-END = AnswerEnd(FinishReason.STOP, 11, 12, 2, 0.5, 0.25, 0.125)
+END = AnswerEnd(FinishReason.STOP, 11, 12, 2, 3, 0.5, 0.25, 0.125)
 
 
 @dataclass
@@ -176,19 +177,32 @@ class FakeLanguage(FakeReplica):
     Attributes:
         accept_outcome: What accepting the next answers does.
         script: What the next answers send.
+        held: Pictures that the next answers do not need.
+        known: The resolutions that each answer was told.
         streams: Every answer begun.
     """
 
     accept_outcome: Outcome = None
     script: Sequence[AnswerDelta | AnswerEnd | Outcome] = (*DELTAS, END)
+    held: frozenset[int] = frozenset()
+    known: list[tuple[KnownResolution | None, ...]] = field(default_factory=list)
     streams: list[FakeStream] = field(default_factory=list)
 
-    def open(self, request: ValidRequest, fingerprint: str, timeout_seconds: float) -> FakeStream:
+    def open(
+        self,
+        request: ValidRequest,
+        known: tuple[KnownResolution | None, ...],
+        fingerprint: str,
+        timeout_seconds: float,
+    ) -> FakeStream:
         assert request.request_id == "r1"
         assert fingerprint == FINGERPRINT
         assert timeout_seconds > 0
         self.journal.append("open")
-        self.streams.append(FakeStream(self.journal, self.accept_outcome, list(self.script)))
+        self.known.append(known)
+        needed = tuple(i for i in range(len(request.images)) if i not in self.held)
+        stream = FakeStream(self.journal, self.accept_outcome, needed, list(self.script))
+        self.streams.append(stream)
         return self.streams[-1]
 
 

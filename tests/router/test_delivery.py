@@ -23,8 +23,10 @@ from common.types import ResolutionScope
 from router.answer import ImageResolution, StageSeconds
 from router.deadline import Deadline
 from router.delivery import PictureDelivery, run_all
+from router.known_resolutions import known_resolutions
 from router.replica_pool import ReplicaPool
 from router.requests import ValidRequest
+from router.score_memory import ScoreMemory
 from router.vision_client import Destination
 from tests.fakes import in_virtual_time, pass_time, settle
 from tests.router.fakes import (
@@ -54,15 +56,21 @@ async def delivery(
     *fakes: FakeVision,
     thresholds: ResolutionThresholds | None = THRESHOLDS,
     deadline: Deadline | None = None,
+    memory: ScoreMemory | None = None,
+    held: frozenset[int] = frozenset(),
 ) -> AsyncIterator[PictureDelivery]:
     """Everything in place to deliver the pictures of a request; all work is given back."""
     async with pool_of(*fakes) as pool, pool_of(FakeLanguage(address("language-0"))) as languages:
+        memory = ScoreMemory(8) if memory is None else memory
         with languages.lease(1) as language:
             yield PictureDelivery(
                 request=wanted,
                 language=language,
                 visions=pool,
                 thresholds=thresholds,
+                known=known_resolutions(wanted, thresholds, memory),
+                needed=frozenset(range(len(wanted.images))) - held,
+                memory=memory,
                 seconds=StageSeconds(),
                 deadline=deadline or Deadline.after(600),
             )
@@ -185,6 +193,57 @@ async def test_scope_image_pushes_before_the_last_picture_is_encoded() -> None:
         last.set()
         await task
     assert fake.journal[-1] == "pushed b vision-0"
+
+
+@in_virtual_time
+async def test_scores_are_remembered() -> None:
+    (fake,) = visions(1)
+    fake.scores[b"a"] = (0.1, 0.9)
+    memory = ScoreMemory(8)
+    async with delivery(request(2), fake, memory=memory) as work:
+        await work.deliver()
+    assert memory.recall(b"a") == (0.1, 0.9)
+
+
+@in_virtual_time
+async def test_a_picture_that_is_held_is_neither_encoded_nor_sent() -> None:
+    (fake,) = visions(1)
+    memory = ScoreMemory(8)
+    memory.remember(b"a", (0.1, 0.9))
+    memory.remember(b"b", (0.2, 0.8))
+    wanted = request(2, 2)
+    async with delivery(wanted, fake, memory=memory, held=frozenset({0})) as work:
+        first, second = await work.deliver()
+    assert first == ImageResolution(wanted.images[0].grid, (0.1, 0.9), (False, True))
+    assert second.compressed == (False, True)
+    assert {line.split()[1] for line in fake.journal} == {"b"}
+
+
+@in_virtual_time
+async def test_the_resolution_that_was_named_is_the_one_that_is_sent() -> None:
+    (fake,) = visions(1)
+    fake.scores[b"a"] = (0.9, 0.1)
+    memory = ScoreMemory(8)
+    memory.remember(b"a", (0.1, 0.9))
+    async with delivery(request(2), fake, memory=memory) as work:
+        await work.deliver()
+    assert [mask for mask, _ in fake.pushed[b"a"]] == [(False, True)]
+
+
+@in_virtual_time
+async def test_scope_request_with_every_score_remembered_waits_for_nobody() -> None:
+    (fake,) = visions(1)
+    fake.encode_outcomes[b"b"] = [asyncio.Event()]
+    memory = ScoreMemory(8)
+    for key in (b"a", b"b"):
+        memory.remember(key, (0.5,))
+    async with delivery(request(1, 1), fake, memory=memory) as work:
+        task = asyncio.create_task(work.deliver())
+        await settle()
+        assert "pushed a vision-0" in fake.journal
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
 
 @in_virtual_time

@@ -1,7 +1,7 @@
 """The public door: wire in and out, one count for every request, nothing left open."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from common.config import RouterConfig
 from common.errors import DeadlineExpiredError, InvalidRequestError, OverloadedError
 from common.tiling import TileGrid
-from common.types import FinishReason, ReplicaRole
+from common.types import ChoiceEnd, FinishReason, ReplicaRole, StopMatch
 from protos.dvd.v1 import inference_pb2
 from router.admission import Admission
 from router.answer import (
@@ -17,6 +17,8 @@ from router.answer import (
     AnswerStarted,
     ImageResolution,
     StageSeconds,
+    TokenLogprob,
+    TokenLogprobs,
     TokenUsage,
 )
 from router.deadline import Deadline
@@ -33,7 +35,7 @@ STARTED = AnswerStarted("r1", seed=5, image_tiles=(3, 1))
 DELTA = AnswerDelta((1, 2), "ab")
 FINISHED = AnswerFinished(
     finish_reason=FinishReason.LENGTH,
-    usage=TokenUsage(1, 2, 3, 4, 5, 6),
+    usage=TokenUsage(1, 2, 3, 4, 5, 6, 7),
     seconds=StageSeconds(
         *(0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5), time_to_first_token=8.5, total=9.5
     ),
@@ -114,6 +116,33 @@ async def test_every_event_crosses_the_wire_whole() -> None:
     )
 
 
+async def test_choices_stops_and_logprobs_cross_the_wire() -> None:
+    token = TokenLogprob(4, "a", -0.5)
+    stop = StopMatch(text="###")
+    ends = (ChoiceEnd(FinishReason.STOP, 3, stop), ChoiceEnd(FinishReason.LENGTH, 2))
+    delta = AnswerDelta((4,), "a", (TokenLogprobs(token, (token,)),), 1)
+    script = (delta, replace(FINISHED, stop=stop, choices=ends))
+    told, finished = [event async for event in Door(*script).generate()]
+    wire = inference_pb2.TokenLogprob(token_id=4, text="a", logprob=-0.5)
+    assert told.delta == inference_pb2.GenerateDelta(
+        token_ids=[4],
+        text="a",
+        logprobs=[inference_pb2.TokenLogprobs(chosen=wire, top=[wire])],
+        choice=1,
+    )
+    assert finished.finished.stop.text == "###"
+    assert list(finished.finished.choices) == [
+        inference_pb2.ChoiceEnd(
+            finish_reason=inference_pb2.FINISH_REASON_STOP,
+            stop=finished.finished.stop,
+            completion_tokens=3,
+        ),
+        inference_pb2.ChoiceEnd(
+            finish_reason=inference_pb2.FINISH_REASON_LENGTH, completion_tokens=2
+        ),
+    ]
+
+
 async def test_usage_and_timings_cross_the_wire_whole() -> None:
     *_, finished = [event async for event in Door().generate()]
     assert finished.finished.usage == inference_pb2.Usage(
@@ -123,6 +152,7 @@ async def test_usage_and_timings_cross_the_wire_whole() -> None:
         tiles=4,
         compressed_tiles=5,
         completion_tokens=6,
+        cached_tokens=7,
     )
     assert finished.finished.timings == inference_pb2.StageTimings(
         queue_seconds=0.5,
@@ -200,7 +230,7 @@ async def test_a_client_that_goes_away_is_counted_and_leaves_nothing_open(num_ev
 
 async def test_an_answer_without_a_token_has_no_first_token() -> None:
     finished = AnswerFinished(
-        FinishReason.STOP, TokenUsage(1, 0, 0, 0, 0, 0), StageSeconds(total=1.0)
+        FinishReason.STOP, TokenUsage(1, 0, 0, 0, 0, 0, 0), StageSeconds(total=1.0)
     )
     door = Door(STARTED, finished)
     [event async for event in door.generate()]

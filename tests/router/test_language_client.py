@@ -1,7 +1,7 @@
 """Calls to a language replica: wire types in and out, and a client that was closed."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -9,8 +9,19 @@ import pytest
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import DvdError, OverloadedError, UnavailableError
 from common.tiling import TileGrid
-from common.types import FinishReason, ReplicaAddress, ReplicaRole, ResolutionScope, Role
+from common.types import (
+    ChoiceEnd,
+    FinishReason,
+    ReplicaAddress,
+    ReplicaRole,
+    ResolutionScope,
+    Role,
+    SamplingRequest,
+    StopMatch,
+)
 from protos.dvd.v1 import inference_pb2, language_pb2, language_pb2_grpc, replica_pb2
+from router.answer import TokenLogprob, TokenLogprobs
+from router.known_resolutions import KnownResolution
 from router.language_client import Acceptance, AnswerDelta, AnswerEnd, LanguageClient
 from router.requests import RequestCost, ValidImage, ValidRequest
 from tests.fakes import turn
@@ -29,12 +40,11 @@ REQUEST = ValidRequest(
         PromptMessage(Role.USER, (ImageGroupPart((0, 1)), TextPart("Compare."))),
     ),
     images=IMAGES,
-    max_tokens=None,
-    temperature=0.0,
-    seed=2**63 - 1,
+    sampling=SamplingRequest(seed=2**63 - 1, temperature=0.0),
     scope=ResolutionScope.REQUEST,
     cost=RequestCost(0, 0, 0),
 )
+UNDECIDED = (None, None)
 ACCEPTED = Response(accepted=language_pb2.GenerateAccepted(needed_images=[0], queue_seconds=0.5))
 DELTA = Response(delta=inference_pb2.GenerateDelta(token_ids=[4, 5], text="ab"))
 FINISHED = Response(
@@ -43,6 +53,7 @@ FINISHED = Response(
         text_tokens=1,
         visual_tokens=2,
         completion_tokens=3,
+        cached_tokens=7,
         queue_seconds=4,
         prefill_seconds=5,
         decode_seconds=6,
@@ -90,19 +101,54 @@ def client_of(address: str) -> LanguageClient:
 async def test_an_answer_is_followed_to_its_end() -> None:
     async with serving(ADD, Language((ACCEPTED, DELTA, FINISHED))) as loopback:
         client = client_of(loopback.address)
-        stream = client.open(REQUEST, "fingerprint", 20)
+        stream = client.open(REQUEST, UNDECIDED, "fingerprint", 20)
         assert await stream.accepted() == Acceptance((0,), 0.5)
         events = [event async for event in stream.events()]
         await stream.ended()
         await client.close()
-    assert events == [AnswerDelta((4, 5), "ab"), AnswerEnd(FinishReason.LENGTH, 1, 2, 3, 4, 5, 6)]
+    assert events == [
+        AnswerDelta((4, 5), "ab"),
+        AnswerEnd(FinishReason.LENGTH, 1, 2, 3, 7, 4, 5, 6),
+    ]
+
+
+async def test_choices_stops_and_logprobs_are_read() -> None:
+    wire = inference_pb2.TokenLogprob(token_id=4, text="a", logprob=-0.5)
+    delta = inference_pb2.GenerateDelta(
+        token_ids=[4], logprobs=[inference_pb2.TokenLogprobs(chosen=wire, top=[wire])], choice=2
+    )
+    stop = inference_pb2.StopMatch(token_id=9)
+    ends = [
+        inference_pb2.ChoiceEnd(
+            finish_reason=inference_pb2.FINISH_REASON_STOP, stop=stop, completion_tokens=3
+        ),
+        inference_pb2.ChoiceEnd(finish_reason=inference_pb2.FINISH_REASON_LENGTH),
+    ]
+    finished = language_pb2.LanguageFinished(
+        finish_reason=inference_pb2.FINISH_REASON_STOP, stop=stop, choices=ends
+    )
+    script = (ACCEPTED, Response(delta=delta), Response(finished=finished))
+    async with serving(ADD, Language(script)) as loopback:
+        client = client_of(loopback.address)
+        stream = client.open(REQUEST, UNDECIDED, "fingerprint", 20)
+        await stream.accepted()
+        read, end = [event async for event in stream.events()]
+        await client.close()
+    token = TokenLogprob(4, "a", -0.5)
+    assert read == AnswerDelta((4,), "", (TokenLogprobs(token, (token,)),), 2)
+    assert isinstance(end, AnswerEnd)
+    assert end.stop == StopMatch(token_id=9)
+    assert end.choices == (
+        ChoiceEnd(FinishReason.STOP, 3, StopMatch(token_id=9)),
+        ChoiceEnd(FinishReason.LENGTH, 0),
+    )
 
 
 async def test_the_request_names_its_pictures_by_key_and_tile_count() -> None:
     language = Language((ACCEPTED,))
     async with serving(ADD, language) as loopback:
         client = client_of(loopback.address)
-        await client.open(REQUEST, "fingerprint", 20).accepted()
+        await client.open(REQUEST, UNDECIDED, "fingerprint", 20).accepted()
         await client.close()
     (wire,) = language.asked
     assert (wire.request_id, wire.model_fingerprint) == ("r1", "fingerprint")
@@ -122,7 +168,7 @@ async def test_what_a_client_left_open_stays_open_and_the_seed_is_set() -> None:
     language = Language((ACCEPTED,))
     async with serving(ADD, language) as loopback:
         client = client_of(loopback.address)
-        await client.open(REQUEST, "fingerprint", 20).accepted()
+        await client.open(REQUEST, UNDECIDED, "fingerprint", 20).accepted()
         await client.close()
     sampling = language.asked[0].sampling
     assert not sampling.HasField("max_tokens")
@@ -135,7 +181,7 @@ async def test_a_replica_that_does_not_accept_first_is_at_fault(script: tuple[An
     async with serving(ADD, Language(script)) as loopback:
         client = client_of(loopback.address)
         with pytest.raises(DvdError, match=r"Internal error\."):
-            await client.open(REQUEST, "fingerprint", 20).accepted()
+            await client.open(REQUEST, UNDECIDED, "fingerprint", 20).accepted()
         await client.close()
 
 
@@ -143,7 +189,7 @@ async def test_a_refusal_is_told() -> None:
     async with serving(ADD, Language(error=OverloadedError("Full.", 3.0))) as loopback:
         client = client_of(loopback.address)
         with pytest.raises(OverloadedError, match="Full"):
-            await client.open(REQUEST, "fingerprint", 20).accepted()
+            await client.open(REQUEST, UNDECIDED, "fingerprint", 20).accepted()
         await client.close()
 
 
@@ -151,7 +197,7 @@ async def test_cancelling_reaches_the_replica() -> None:
     language = Language((ACCEPTED,), waits=True)
     async with serving(ADD, language) as loopback:
         client = client_of(loopback.address)
-        stream = client.open(REQUEST, "fingerprint", 20)
+        stream = client.open(REQUEST, UNDECIDED, "fingerprint", 20)
         await stream.accepted()
         stream.cancel()
         await asyncio.wait_for(language.left.wait(), 5)
@@ -162,7 +208,7 @@ async def test_cancelling_reaches_the_replica() -> None:
 async def test_closing_the_client_under_an_answer_is_a_lost_replica() -> None:
     async with serving(ADD, Language((ACCEPTED,), waits=True)) as loopback:
         client = client_of(loopback.address)
-        stream = client.open(REQUEST, "fingerprint", 20)
+        stream = client.open(REQUEST, UNDECIDED, "fingerprint", 20)
         await stream.accepted()
         following = asyncio.create_task(anext(stream.events()))
         await turn()
@@ -176,7 +222,7 @@ async def test_no_answer_begins_on_a_closed_client() -> None:
         client = client_of(loopback.address)
         await client.close()
         with pytest.raises(UnavailableError):
-            client.open(REQUEST, "fingerprint", 20)
+            client.open(REQUEST, UNDECIDED, "fingerprint", 20)
 
 
 async def test_it_tells_what_is_served_and_how_busy() -> None:
@@ -185,3 +231,17 @@ async def test_it_tells_what_is_served_and_how_busy() -> None:
         assert (await client.server_info(10)).hidden_size == 24
         assert [load.outstanding_work async for load in client.watch_load()] == [1, 2]
         await client.close()
+
+
+async def test_what_is_decided_and_urgent_is_told() -> None:
+    language = Language((ACCEPTED,))
+    known = (KnownResolution((0.5,), (True,)), None)
+    async with serving(ADD, language) as loopback:
+        client = client_of(loopback.address)
+        await client.open(replace(REQUEST, priority=7), known, "fingerprint", 20).accepted()
+        await client.close()
+    (wire,) = language.asked
+    first, second = wire.messages[1].parts[0].image_group.images
+    assert list(first.resolution.compressed) == [True]
+    assert (first.HasField("resolution"), second.HasField("resolution")) == (True, False)
+    assert wire.priority == 7

@@ -21,9 +21,11 @@ from common.types import FinishReason, ResolutionScope
 from router.admission import Admission, AdmissionBounds
 from router.answer import AnswerFinished, AnswerStarted, TokenUsage
 from router.deadline import Deadline
+from router.known_resolutions import KnownResolution
 from router.pipeline import AnswerEvent, Pipeline
 from router.replica_pool import ReplicaPool
 from router.requests import RequestCost, ValidRequest
+from router.score_memory import ScoreMemory
 from tests.fakes import in_virtual_time, settle, turn
 from tests.router.fakes import (
     DELTAS,
@@ -75,7 +77,7 @@ async def parts(model: ModelConfig = FLASH) -> AsyncIterator[Parts]:
     language = FakeLanguage(address("language-0"), journal)
     admission = Admission(BOUNDS)
     async with pool_of(vision) as visions, pool_of(language) as languages:
-        pipeline = Pipeline(model, admission, visions, languages, FINGERPRINT)
+        pipeline = Pipeline(model, admission, visions, languages, FINGERPRINT, ScoreMemory(8))
         made = Parts(pipeline, admission, vision, language, visions, languages, journal)
         yield made
         made.assert_nothing_is_held()
@@ -123,8 +125,23 @@ async def test_usage_counts_tokens_and_tiles_before_and_after() -> None:
         tiles=3,
         compressed_tiles=1,
         completion_tokens=END.completion_tokens,
+        cached_tokens=END.cached_tokens,
     )
     assert finished.images[0].compressed == (False, False, True)
+
+
+@in_virtual_time
+async def test_a_picture_seen_before_is_named_with_its_resolution_and_not_encoded() -> None:
+    async with parts() as made:
+        made.vision.scores[b"a"] = (0.1, 0.9)
+        *_, first = [event async for event in made.answer(request(2))]
+        made.language.held = frozenset({0})
+        before = list(made.vision.pushed[b"a"])
+        *_, again = [event async for event in made.answer(request(2))]
+        assert made.vision.pushed[b"a"] == before
+    assert made.journal.count("encode a vision-0") == 1
+    assert made.language.known == [(None,), (KnownResolution((0.1, 0.9), (False, True)),)]
+    assert again.images == first.images
 
 
 @in_virtual_time

@@ -1,5 +1,6 @@
 """The door: every refusal names its field in one fixed sentence; valid requests are filled in."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from common.tiling import TileGrid, TilingOptions
 from common.types import ResolutionScope, Role
 from protos.dvd.v1 import inference_pb2
 from router.requests import RequestCost, ValidRequest
-from router.validation import MAX_SEED, RequestValidator, ServedModel
+from router.sampling import MAX_SEED
+from router.validation import RequestValidator, ServedModel
 from tests import pictures
 
 SYSTEM, USER, ASSISTANT = (
@@ -279,19 +281,19 @@ def test_a_picture_is_kept_with_its_key_grid_and_place() -> None:
 
 def test_what_is_open_is_left_to_others_or_taken_from_the_configuration() -> None:
     valid = validate(wire())
-    assert (valid.max_tokens, valid.temperature) == (None, None)
+    assert (valid.sampling.max_tokens, valid.sampling.temperature) == (None, None)
     assert valid.scope is ResolutionScope.IMAGE
 
 
-@pytest.mark.parametrize("field", ["request_id", "seed"])
-def test_names_and_seeds_are_drawn_anew(field: str) -> None:
-    drawn = {getattr(validate(wire()), field) for _ in range(20)}
+@pytest.mark.parametrize("drawn_of", [lambda v: v.request_id, lambda v: v.sampling.seed])
+def test_names_and_seeds_are_drawn_anew(drawn_of: Callable[[ValidRequest], Any]) -> None:
+    drawn = {drawn_of(validate(wire())) for _ in range(20)}
     assert len(drawn) == 20
     assert all(value for value in drawn)
 
 
 def test_a_drawn_seed_is_within_bounds() -> None:
-    assert all(0 <= validate(wire()).seed <= MAX_SEED for _ in range(20))
+    assert all(0 <= validate(wire()).sampling.seed <= MAX_SEED for _ in range(20))
 
 
 @pytest.mark.parametrize("request_id", ["x" * 128, "a b/c:~", "0"])
@@ -312,7 +314,7 @@ def test_a_given_name_is_kept(request_id: str) -> None:
 def test_sampling_may_reach_its_bounds(
     fields: dict[str, Any], expected: tuple[int, float, int]
 ) -> None:
-    valid = validate(sampling(**fields))
+    valid = validate(sampling(**fields)).sampling
     assert (valid.max_tokens, valid.temperature, valid.seed) == expected
 
 
@@ -336,6 +338,8 @@ def test_every_scope_is_understood(asked: Any, expected: ResolutionScope) -> Non
         (wire(), RequestCost(tiles=0, tokens=2 + 256, image_bytes=0)),
         (user(text("é" * 30)), RequestCost(tiles=0, tokens=20 + 256, image_bytes=0)),
         (sampling(max_tokens=9), RequestCost(tiles=0, tokens=2 + 9, image_bytes=0)),
+        (sampling(max_tokens=9, n=3), RequestCost(tiles=0, tokens=2 + 27, image_bytes=0)),
+        (sampling(n=2), RequestCost(tiles=0, tokens=2 + 2 * 256, image_bytes=0)),
         (sampling(max_tokens=10**9), RequestCost(tiles=0, tokens=2 + 400, image_bytes=0)),
         (
             user(image(SQUARE), image(SMALL)),
@@ -366,3 +370,15 @@ def test_alone_only_a_users_message_with_text_or_pictures_is_valid(
         assert len(validate(request).messages) == 1
     else:
         assert refusal(request)[0].startswith("messages[0]")
+
+
+@pytest.mark.parametrize("priority", [-100, 0, 100])
+def test_a_priority_is_kept(priority: int) -> None:
+    assert validate(wire(priority=priority)).priority == priority
+
+
+@pytest.mark.parametrize("priority", [-101, 101])
+def test_a_priority_beyond_its_bounds_is_refused(priority: int) -> None:
+    assert refusal(wire(priority=priority)) == (
+        "priority", "priority must be from -100 to 100.",
+    )  # fmt: skip

@@ -19,13 +19,21 @@ class LanguageServiceGetServerInfoResponse(_message.Message):
     info: _replica_pb2.ServerInfo
     def __init__(self, info: _Optional[_Union[_replica_pb2.ServerInfo, _Mapping]] = ...) -> None: ...
 
+class PromptImageResolution(_message.Message):
+    __slots__ = ("compressed",)
+    COMPRESSED_FIELD_NUMBER: _ClassVar[int]
+    compressed: _containers.RepeatedScalarFieldContainer[bool]
+    def __init__(self, compressed: _Optional[_Iterable[bool]] = ...) -> None: ...
+
 class PromptImage(_message.Message):
-    __slots__ = ("image_key", "num_tiles")
+    __slots__ = ("image_key", "num_tiles", "resolution")
     IMAGE_KEY_FIELD_NUMBER: _ClassVar[int]
     NUM_TILES_FIELD_NUMBER: _ClassVar[int]
+    RESOLUTION_FIELD_NUMBER: _ClassVar[int]
     image_key: bytes
     num_tiles: int
-    def __init__(self, image_key: _Optional[bytes] = ..., num_tiles: _Optional[int] = ...) -> None: ...
+    resolution: PromptImageResolution
+    def __init__(self, image_key: _Optional[bytes] = ..., num_tiles: _Optional[int] = ..., resolution: _Optional[_Union[PromptImageResolution, _Mapping]] = ...) -> None: ...
 
 class PromptImageGroup(_message.Message):
     __slots__ = ("images",)
@@ -50,16 +58,18 @@ class PromptMessage(_message.Message):
     def __init__(self, role: _Optional[_Union[_inference_pb2.Role, str]] = ..., parts: _Optional[_Iterable[_Union[PromptPart, _Mapping]]] = ...) -> None: ...
 
 class LanguageServiceGenerateRequest(_message.Message):
-    __slots__ = ("request_id", "messages", "sampling", "model_fingerprint")
+    __slots__ = ("request_id", "messages", "sampling", "model_fingerprint", "priority")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     messages: _containers.RepeatedCompositeFieldContainer[PromptMessage]
     sampling: _inference_pb2.SamplingParameters
     model_fingerprint: str
-    def __init__(self, request_id: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[PromptMessage, _Mapping]]] = ..., sampling: _Optional[_Union[_inference_pb2.SamplingParameters, _Mapping]] = ..., model_fingerprint: _Optional[str] = ...) -> None: ...
+    priority: int
+    def __init__(self, request_id: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[PromptMessage, _Mapping]]] = ..., sampling: _Optional[_Union[_inference_pb2.SamplingParameters, _Mapping]] = ..., model_fingerprint: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class GenerateAccepted(_message.Message):
     __slots__ = ("needed_images", "queue_seconds")
@@ -70,7 +80,7 @@ class GenerateAccepted(_message.Message):
     def __init__(self, needed_images: _Optional[_Iterable[int]] = ..., queue_seconds: _Optional[float] = ...) -> None: ...
 
 class LanguageFinished(_message.Message):
-    __slots__ = ("finish_reason", "text_tokens", "visual_tokens", "completion_tokens", "queue_seconds", "prefill_seconds", "decode_seconds")
+    __slots__ = ("finish_reason", "text_tokens", "visual_tokens", "completion_tokens", "queue_seconds", "prefill_seconds", "decode_seconds", "stop", "cached_tokens", "choices")
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     TEXT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     VISUAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
@@ -78,6 +88,9 @@ class LanguageFinished(_message.Message):
     QUEUE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     PREFILL_SECONDS_FIELD_NUMBER: _ClassVar[int]
     DECODE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CHOICES_FIELD_NUMBER: _ClassVar[int]
     finish_reason: _inference_pb2.FinishReason
     text_tokens: int
     visual_tokens: int
@@ -85,7 +98,10 @@ class LanguageFinished(_message.Message):
     queue_seconds: float
     prefill_seconds: float
     decode_seconds: float
-    def __init__(self, finish_reason: _Optional[_Union[_inference_pb2.FinishReason, str]] = ..., text_tokens: _Optional[int] = ..., visual_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., queue_seconds: _Optional[float] = ..., prefill_seconds: _Optional[float] = ..., decode_seconds: _Optional[float] = ...) -> None: ...
+    stop: _inference_pb2.StopMatch
+    cached_tokens: int
+    choices: _containers.RepeatedCompositeFieldContainer[_inference_pb2.ChoiceEnd]
+    def __init__(self, finish_reason: _Optional[_Union[_inference_pb2.FinishReason, str]] = ..., text_tokens: _Optional[int] = ..., visual_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., queue_seconds: _Optional[float] = ..., prefill_seconds: _Optional[float] = ..., decode_seconds: _Optional[float] = ..., stop: _Optional[_Union[_inference_pb2.StopMatch, _Mapping]] = ..., cached_tokens: _Optional[int] = ..., choices: _Optional[_Iterable[_Union[_inference_pb2.ChoiceEnd, _Mapping]]] = ...) -> None: ...
 
 class LanguageServiceGenerateResponse(_message.Message):
     __slots__ = ("accepted", "delta", "finished")
