@@ -64,7 +64,11 @@ def check_gate(model: TrainableModel, tiles: LabelledTiles) -> GateCheck:
 
 
 class GateTraining:
-    """Teaches the gate the labels of tiles; keeps the weights that did best on held-out tiles."""
+    """Teaches the gate the labels of tiles; keeps the weights that did best on held-out tiles.
+
+    Attributes:
+        best: How those did.
+    """
 
     def __init__(self, model: TrainableModel, tiles: LabelledTiles) -> None:
         """Prepare.
@@ -81,7 +85,7 @@ class GateTraining:
             self._gate.parameters(), lr=LEARNING_RATE, weight_decay=0.05
         )
         self._source = torch.Generator().manual_seed(SEED)
-        self._best = GateCheck(float("inf"), 0.0)
+        self.best = GateCheck(float("inf"), 0.0)
         self._kept = copy.deepcopy(self._gate.state_dict())
 
     def train(self, num_steps: int) -> list[float]:
@@ -111,8 +115,8 @@ class GateTraining:
 
     def _check(self) -> GateCheck:
         found = check_gate(self._model, self._unseen)
-        if found.loss < self._best.loss:
-            self._best, self._kept = found, copy.deepcopy(self._gate.state_dict())
+        if found.loss < self.best.loss:
+            self.best, self._kept = found, copy.deepcopy(self._gate.state_dict())
         return found
 
 

@@ -91,19 +91,13 @@ def test_dropout_acts_in_training_alone(model: TrainableModel) -> None:
     assert torch.equal(gate_logits(model, tiles.features), gate_logits(model, tiles.features))
 
 
-def test_the_weights_that_did_best_on_held_out_tiles_are_kept(
-    model: TrainableModel, lively_dir: Path
-) -> None:
-    """Held-out tiles do not teach, so both gates take the same steps; what is kept differs."""
-    right = separable(400, strength=0.4)
-    unseen, known = right.split(40)
-    flipped = torch.cat([1 - unseen.labels, known.labels])
-    contrary = TrainableModel(lively_dir, CPU)
-    losses = GateTraining(model, right).train(50)
-    assert GateTraining(contrary, LabelledTiles(right.features, flipped)).train(50) == losses
-    wrong = LabelledTiles(unseen.features, 1 - unseen.labels)
-    assert check_gate(model, unseen).loss < check_gate(contrary, unseen).loss
-    assert check_gate(contrary, wrong).loss < check_gate(model, wrong).loss
+def test_the_weights_that_did_best_on_held_out_tiles_are_kept(model: TrainableModel) -> None:
+    """Labels without a reason can only be learned by heart, which does not help unseen tiles."""
+    tiles = separable(160, strength=0.0)
+    unseen, _ = tiles.split(16)
+    training = GateTraining(model, tiles)
+    training.train(150)
+    assert check_gate(model, unseen).loss == pytest.approx(training.best.loss, abs=1e-5)
 
 
 def test_a_short_training_keeps_what_it_learned(model: TrainableModel) -> None:
