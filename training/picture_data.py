@@ -5,18 +5,20 @@ resumed run goes on where it stopped.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from common.config import ImageLimits
 from common.model_config import ModelConfig, load_model_config
 from training.batches import Batch, Batcher, PictureQuestions
-from training.dense_labels import NOTHING, NUM_CLASSES, PATCHES, label_patches
+from training.dense_labels import NOTHING, label_patches
 from training.drawing import draw_picture
 from training.label_heads import Labels
 from training.questions import Turn, ask, ask_pair, ask_text, ask_twice
@@ -27,7 +29,7 @@ from training.vocabulary import DETAIL_KINDS, Kind
 from vision_service.images import TiledImage
 from vision_service.preprocess import Preprocessor
 
-WALL_SHARE = 0.7
+WALL_SHARE = 0.6
 TEXT_SHARE, PAIR_SHARE = 0.04, 0.1
 PLAIN_KINDS = (Kind.SHAPE, Kind.COUNT, Kind.LEFT)
 # What is asked of every picture late in training: what one tile alone cannot tell comes first.
@@ -36,7 +38,7 @@ LATE_KINDS = (
     *(Kind.DOTS, Kind.DOTS, Kind.NUMBER, Kind.NUMBER, Kind.WORD, Kind.ICON),
 )
 EASY_SINGLE_SHARE, SINGLE_SHARE, LATE_SINGLE_SHARE = 0.7, 0.3, 0.15
-LATE_PAIR_SHARE = 0.2
+LATE_PAIR_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class QuestionBatch:
     Attributes:
         batch: At full resolution.
         asked: What is in it, to be packed again at other resolutions.
-        labels: By label name [T, 16], `NOTHING` for none and for thumbnails.
+        labels: By label name [T, 16], `NOTHING` for none.
     """
 
     batch: Batch
@@ -97,7 +99,7 @@ class PictureCutter:
 
 
 class EyesMaker:
-    """Batches of single tiles with labels, most of them crammed walls."""
+    """Batches of tiles and thumbnails with labels, many of them of crammed walls."""
 
     def __init__(self, directory: Path, num_tiles: int) -> None:
         self._cutter = PictureCutter(load_model_config(directory))
@@ -110,10 +112,10 @@ class EyesMaker:
         num_tiles = 0
         while num_tiles < self._num_tiles:
             scene = draw_wall(source) if source.random() < WALL_SHARE else draw_scene(source)
-            tiles = scene.columns * scene.rows
-            pixels.append(self._cutter.cut(scene).pixels[:tiles])
-            labels.append(patch_labels(scene, tiles))
-            num_tiles += tiles
+            tiles = self._cutter.cut(scene).pixels
+            pixels.append(tiles)
+            labels.append(patch_labels(scene, len(tiles)))
+            num_tiles += len(tiles)
         return EyesBatch(torch.cat(pixels), _joined(labels))
 
 
@@ -169,7 +171,7 @@ class QuestionMaker:
 
 
 class ReadingMaker:
-    """Batches of single tiles with labels and without questions, most of them walls."""
+    """Batches of pictures with labels and without questions, many of them walls."""
 
     def __init__(self, directory: Path, num_tiles: int) -> None:
         config = load_model_config(directory)
@@ -179,16 +181,18 @@ class ReadingMaker:
         self._num_tiles = num_tiles
 
     def __call__(self, source: random.Random, step: int) -> QuestionBatch:  # noqa: ARG002
-        """Draw tiles to read."""
+        """Draw pictures until there are enough tiles."""
         asked: list[PictureQuestions] = []
+        tiles: list[torch.Tensor] = []
         labels: list[Labels] = []
-        for _ in range(self._num_tiles):
-            is_wall = source.random() < WALL_SHARE
-            scene = draw_wall(source) if is_wall else draw_scene(source, 1)
-            asked.append(PictureQuestions((self._cutter.cut(scene),), ()))
-            labels.append(token_labels(scene, 1))
-        pixels = torch.cat([each.pictures[0].pixels for each in asked])
-        batch = self._batcher.batch(asked, [[self._full_tokens]] * len(asked), pixels)
+        while sum(map(len, tiles)) < self._num_tiles:
+            scene = draw_wall(source) if source.random() < WALL_SHARE else draw_scene(source)
+            cut = self._cutter.cut(scene)
+            asked.append(PictureQuestions((cut,), ()))
+            tiles.append(cut.pixels)
+            labels.append(token_labels(scene, len(cut.pixels)))
+        tile_tokens = [[self._full_tokens] * len(each) for each in tiles]
+        batch = self._batcher.batch(asked, tile_tokens, torch.cat(tiles))
         return QuestionBatch(batch, tuple(asked), _joined(labels))
 
 
@@ -255,32 +259,36 @@ def ask_much(
 def ask_pairs(
     source: random.Random, single: bool
 ) -> tuple[tuple[Scene, ...], tuple[tuple[Turn, ...], ...]]:
-    """Draw two scenes that differ, and three questions about the difference."""
+    """Draw two scenes that differ, and four questions about the difference."""
     while True:
         first, second = (draw_scene(source, 1 if single else None) for _ in range(2))
-        turns = [ask_pair(first, second, source) for _ in range(3)]
+        turns = [ask_pair(first, second, source) for _ in range(4)]
         found = tuple((turn,) for turn in turns if turn is not None)
         if found:
             return (first, second), found
 
 
 def token_labels(scene: Scene, num_tiles: int) -> Labels:
-    """Labels of the visual tokens of all tiles of a picture; a thumbnail has none."""
-    labels = {}
-    for name, grid in label_tokens(scene).items():
-        labels[name] = torch.full((num_tiles, grid.shape[1]), NOTHING)
-        labels[name][: len(grid)] = torch.from_numpy(grid)
+    """Labels of the visual tokens of all tiles of a picture, its thumbnail's shapes included."""
+    labels = _tensors(label_tokens(scene))
+    if num_tiles > scene.columns * scene.rows:
+        return _joined([labels, _tensors(label_tokens(scene.as_thumbnail()))])
     return labels
 
 
 def patch_labels(scene: Scene, num_tiles: int) -> Labels:
-    """Labels of the patches of all tiles of a picture; a thumbnail has none."""
-    grid = label_patches(scene).by_name
-    labels = {}
-    for name in NUM_CLASSES:
-        labels[name] = torch.full((num_tiles, PATCHES**2), NOTHING)
-        labels[name][: scene.columns * scene.rows] = torch.from_numpy(grid[name])
+    """Labels of the patches of all tiles of a picture, its thumbnail's shapes included."""
+    labels = _tensors(label_patches(scene).by_name)
+    if num_tiles > scene.columns * scene.rows:
+        thumbnail = _tensors(label_patches(scene.as_thumbnail()).by_name)
+        # There may be dots, which the thumbnail's scene leaves out.
+        thumbnail["dots"].fill_(NOTHING)
+        return _joined([labels, thumbnail])
     return labels
+
+
+def _tensors(grids: Mapping[str, NDArray[np.int64]]) -> Labels:
+    return {name: torch.from_numpy(grid) for name, grid in grids.items()}
 
 
 def _joined(labels: list[Labels]) -> Labels:

@@ -39,15 +39,6 @@ def ask_pair(first: Scene, second: Scene, source: random.Random) -> Turn | None:
     return Turn(Kind.PAIR, question, "the first" if name in names[0] else "the second")
 
 
-def questions(scene: Scene) -> dict[Kind, list[Turn]]:
-    """Every question that a scene can be asked, in the first phrasing of its kind."""
-    asked: dict[Kind, list[Turn]] = {kind: [] for kind in FACTS}
-    for kind, facts in FACTS.items():
-        for subject, answer in facts(scene):
-            asked[kind].append(Turn(kind, PHRASINGS[kind][0].format(subject), answer))
-    return asked
-
-
 def ask(kind: Kind, scene: Scene, source: random.Random) -> Turn | None:
     """Ask one question of a kind in some phrasing; None where the scene has no answer."""
     facts = FACTS[kind](scene)
@@ -55,6 +46,15 @@ def ask(kind: Kind, scene: Scene, source: random.Random) -> Turn | None:
         return None
     subject, answer = source.choice(facts)
     return Turn(kind, source.choice(PHRASINGS[kind]).format(subject), answer)
+
+
+def ask_all(scene: Scene, source: random.Random) -> tuple[Turn, ...]:
+    """Ask everything that the scene has an answer to, each in some phrasing."""
+    return tuple(
+        Turn(kind, source.choice(PHRASINGS[kind]).format(subject), answer)
+        for kind, facts in FACTS.items()
+        for subject, answer in facts(scene)
+    )
 
 
 def left_neighbour(scene: Scene, shape: Shape) -> Shape | None:

@@ -6,7 +6,7 @@ uneven inside a picture. Sign colours, big shapes and small icons are each uniqu
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from training.vocabulary import (
@@ -98,6 +98,22 @@ class Scene:
     icons: tuple[Shape, ...]
     signs: tuple[Sign, ...]
     dots: Dots | None
+
+    def as_thumbnail(self) -> "Scene":
+        """What a thumbnail of the scene shows well enough to be named: the big shapes, on one tile.
+
+        A shape that is squeezed keeps the smaller of its two radii.
+        """
+        squeezed = tuple(
+            replace(
+                shape,
+                x=shape.x / self.columns,
+                y=shape.y / self.rows,
+                radius=shape.radius / max(self.columns, self.rows),
+            )
+            for shape in self.big_shapes
+        )
+        return replace(self, columns=1, rows=1, big_shapes=squeezed, icons=(), signs=(), dots=None)
 
 
 class SceneBuilder:

@@ -1,8 +1,9 @@
 """The labels that the gate learns: what compressing each tile alone costs the answers.
 
 A tile's label comes from how much the answers diverge from the reference's when that tile alone is
-compressed (paper 2508.18265, section 2.3). All questions about the picture count, because the gate
-sees no question.
+compressed (paper 2508.18265, section 2.3). Everything that can be asked about a picture is asked,
+because the gate sees no question: a tile whose number nobody asks for would seem to cost nothing.
+For the same reason pictures come alone: of two, hardly anything is asked but which one it is.
 """
 
 import random
@@ -17,9 +18,10 @@ from common.model_config import load_model_config
 from training.batches import Batch, Batcher, PictureQuestions
 from training.consistency import divergence
 from training.forward import answer_logits
-from training.picture_data import PictureCutter, ask_several, batches
+from training.picture_data import PictureCutter, batches
+from training.questions import ask_all
 from training.ratio_window import RatioWindow, loss_ratio
-from training.scenes import Scene
+from training.scenes import draw_scene
 from training.tokenizer import train_tokenizer
 from training.trainable_model import TrainableModel
 
@@ -28,7 +30,7 @@ SEED = 21
 
 @dataclass(frozen=True, slots=True)
 class OneCompressed:
-    """The questions about the picture or pictures of one conversation, n tiles in all.
+    """The questions about one picture of n tiles.
 
     Attributes:
         full: One sequence, every tile at full resolution; with the pixels.
@@ -40,7 +42,7 @@ class OneCompressed:
 
 
 class OneCompressedMaker:
-    """Draws pictures with their questions and packs them n + 2 times."""
+    """Draws pictures, asks everything about them, and packs the questions n + 2 times."""
 
     def __init__(self, directory: Path) -> None:
         config = load_model_config(directory)
@@ -50,17 +52,15 @@ class OneCompressedMaker:
         self._batcher = Batcher(train_tokenizer())
 
     def __call__(self, source: random.Random, step: int) -> OneCompressed:  # noqa: ARG002
-        """Make the sequences of one conversation."""
-        scenes: tuple[Scene, ...] = ()
-        while not scenes:
-            scenes, branches = ask_several(source, single=False)
-        cut = tuple(self._cutter.cut(scene) for scene in scenes)
-        pixels = torch.cat([tiled.pixels for tiled in cut])
+        """Make the sequences of one picture."""
+        scene = draw_scene(source)
+        cut = self._cutter.cut(scene)
+        pixels = cut.pixels
         full = [self._full] * len(pixels)
         each = [full] + [
             [*full[:tile], self._compressed, *full[tile + 1 :]] for tile in range(len(pixels))
         ]
-        asked = PictureQuestions(cut, branches)
+        asked = PictureQuestions((cut,), tuple((turn,) for turn in ask_all(scene, source)))
         return OneCompressed(
             self._batcher.batch([asked], [full], pixels),
             self._batcher.batch([asked] * len(each), each, pixels),
@@ -106,7 +106,7 @@ class LabelledTiles:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTiles:
-    """The tiles of one conversation.
+    """The tiles of one picture.
 
     Attributes:
         features: [n, P, d].
@@ -124,7 +124,7 @@ def measure(model: TrainableModel, reference: TrainableModel, made: OneCompresse
     Args:
         model: Consistent, its gate not yet trained.
         reference: Frozen, sees every tile at full resolution.
-        made: One conversation.
+        made: One picture.
     """
     full, each = made.full.to(model.device), made.each.to(model.device)
     seen = reference.vision.encode(full.pixels)

@@ -36,7 +36,7 @@ class TrainingPlan:
         reading: Recipe of the second.
         questions: Recipe of the third.
         consistency: The parts of the fourth.
-        labelled_pictures: Pictures, or pairs of them, whose tiles the gate learns from.
+        labelled_pictures: Pictures whose tiles the gate learns from.
         gate_steps: Steps in which it learns.
         validation_samples: Samples that the thresholds are chosen on.
     """

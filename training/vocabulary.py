@@ -29,7 +29,7 @@ SIGN_WORDS = (
 )  # fmt: skip
 NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 MAX_DOTS = 5
-SIGN_DIGITS = 3
+SIGN_DIGITS = 4
 
 
 class Kind(StrEnum):

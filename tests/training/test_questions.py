@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -9,7 +10,7 @@ from itertools import islice
 import pytest
 
 from training.pictures import draw_samples
-from training.questions import Turn, ask, ask_pair, ask_text, ask_twice, questions
+from training.questions import Turn, ask, ask_all, ask_pair, ask_text, ask_twice
 from training.scenes import Dots, Scene, Shape, Sign, draw_scene
 from training.vocabulary import PHRASINGS, Kind
 
@@ -134,15 +135,17 @@ def test_descriptions_parse() -> None:
 def test_a_scene_is_asked_everything_that_it_can_be_asked() -> None:
     for index in range(300):
         scene = draw_scene(source(f"all {index}"))
-        asked = questions(scene)
-        assert set(asked) == set(Kind) - {Kind.PAIR, Kind.FOLLOW_UP, Kind.TEXT}
-        assert len(asked[Kind.WORD]) + len(asked[Kind.NUMBER]) == len(scene.signs)
-        assert len(asked[Kind.ICON]) == len(scene.icons)
-        assert len(asked[Kind.SHAPE]) == len(scene.big_shapes)
+        asked = ask_all(scene, source(index))
+        num_asked = Counter(turn.kind for turn in asked)
+        assert set(num_asked) <= set(Kind) - {Kind.PAIR, Kind.FOLLOW_UP, Kind.TEXT}
+        assert num_asked[Kind.WORD] + num_asked[Kind.NUMBER] == len(scene.signs)
+        assert num_asked[Kind.ICON] == len(scene.icons)
+        assert num_asked[Kind.SHAPE] == len(scene.big_shapes)
+        assert num_asked[Kind.DOTS] == (scene.dots is not None)
+        assert num_asked[Kind.COUNT] == num_asked[Kind.DESCRIBE] == 1
         rows = {int(shape.y / 112) for shape in scene.big_shapes}
-        assert len(asked[Kind.LEFT]) == len(scene.big_shapes) - len(rows)
-        for turn in (turn for turns in asked.values() for turn in turns):
-            assert turn.answer == read_off((scene,), turn.question)
+        assert num_asked[Kind.LEFT] == len(scene.big_shapes) - len(rows)
+        assert all(turn.answer == read_off((scene,), turn.question) for turn in asked)
 
 
 STREET = Scene(
@@ -175,7 +178,8 @@ STREET = Scene(
     ],
 )
 def test_a_scene_by_hand(kind: Kind, answers: list[str]) -> None:
-    assert [turn.answer for turn in questions(STREET)[kind]] == answers
+    asked = ask_all(STREET, source(1))
+    assert [turn.answer for turn in asked if turn.kind is kind] == answers
 
 
 def test_what_has_no_answer_is_not_asked() -> None:
@@ -185,7 +189,7 @@ def test_what_has_no_answer_is_not_asked() -> None:
     assert ask_pair(STREET, STREET, source(1)) is None
     one_shape = replace(STREET, big_shapes=STREET.big_shapes[:1])
     assert ask_twice(one_shape, source(1)) is None
-    assert questions(empty)[Kind.COUNT][0].answer == "zero"
+    assert next(turn.answer for turn in ask_all(empty, source(1))) == "zero"
 
 
 def test_numbers_up_to_nine_are_asked_for() -> None:

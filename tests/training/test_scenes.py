@@ -113,12 +113,12 @@ def test_a_single_tile_is_drawn_where_one_is_wanted() -> None:
     assert {(scene.columns, scene.rows) for scene in scenes} == {(1, 1)}
 
 
-def test_there_are_one_to_five_dots_and_three_digits() -> None:
+def test_there_are_one_to_five_dots_and_four_digits() -> None:
     dots = Counter(len(scene.dots.centres) for scene in SCENES if scene.dots is not None)
     assert set(dots) == {1, 2, 3, 4, 5}
     signs = [sign for scene in (*SCENES, *WALLS) for sign in scene.signs]
     assert all(sign.is_number == sign.text[0].isdigit() for sign in signs)
-    assert {len(sign.text) for sign in signs if sign.is_number} == {3}
+    assert {len(sign.text) for sign in signs if sign.is_number} == {4}
 
 
 def test_walls_are_one_tile_and_crammed() -> None:

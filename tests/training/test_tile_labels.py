@@ -11,10 +11,10 @@ from common.model_config import load_model_config
 from tests.reference.flash_model import FlashModel, load_flash_model
 from training.batches import Batcher, PictureQuestions
 from training.consistency import divergence
-from training.picture_data import PictureCutter, ask_several
-from training.questions import Turn
+from training.picture_data import PictureCutter
+from training.questions import Turn, ask_all
 from training.ratio_window import LOSS_FLOOR, RatioWindow
-from training.scenes import Scene
+from training.scenes import draw_scene
 from training.tile_labels import SEED, LabelledTiles, OneCompressedMaker, label_tiles, measure
 from training.tokenizer import train_tokenizer
 from training.trainable_model import TrainableModel
@@ -22,8 +22,8 @@ from training.trainable_model import TrainableModel
 CPU = torch.device("cpu")
 NUM_PICTURES = 5
 FULL, FEW = 16, 4
-# Pictures and tiles of what these seeds draw.
-EXPECTED = {"one tile 0": (1, 1), "several 0": (1, 4), "two pictures 54": (2, 5)}
+# Tiles of what these seeds draw.
+EXPECTED = {"one tile 0": 1, "three 2": 3, "five 9": 5}
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +75,9 @@ def slow_ratios(model: FlashModel, reference: FlashModel, asked: PictureQuestion
 def drawn_again(directory: Path, seed: object) -> PictureQuestions:
     """What a maker draws from the same source."""
     again = source(seed)
-    scenes: tuple[Scene, ...] = ()
-    while not scenes:
-        scenes, branches = ask_several(again, single=False)
-    cutter = PictureCutter(load_model_config(directory))
-    return PictureQuestions(tuple(cutter.cut(scene) for scene in scenes), branches)
+    scene = draw_scene(again)
+    cut = PictureCutter(load_model_config(directory)).cut(scene)
+    return PictureQuestions((cut,), tuple((turn,) for turn in ask_all(scene, again)))
 
 
 @pytest.mark.parametrize("seed", EXPECTED)
@@ -92,7 +90,7 @@ def test_ratios_are_those_of_one_pass_at_a_time(
 ) -> None:
     measured = measure(model, reference, OneCompressedMaker(lively_dir)(source(seed), 0))
     asked = drawn_again(lively_dir, seed)
-    assert (len(asked.pictures), len(measured.ratios)) == EXPECTED[seed]
+    assert len(measured.ratios) == EXPECTED[seed]
     served, frozen = load_flash_model(lively_dir), load_flash_model(other_lively_dir)
     assert measured.ratios == pytest.approx(slow_ratios(served, frozen, asked), rel=1e-3)
     assert len(set(measured.ratios)) == len(measured.ratios)
@@ -101,10 +99,14 @@ def test_ratios_are_those_of_one_pass_at_a_time(
         torch.testing.assert_close(found, served.features(tile), rtol=0, atol=1e-4)
 
 
-def test_a_conversation_without_pictures_is_never_measured(lively_dir: Path) -> None:
-    maker = OneCompressedMaker(lively_dir)
-    for index in range(40):
+def test_everything_that_can_be_asked_is_asked_with_each_tile_compressed(lively_dir: Path) -> None:
+    maker, tokenizer = OneCompressedMaker(lively_dir), train_tokenizer()
+    for index in range(20):
+        scene = draw_scene(source(f"pictured {index}"))
         made = maker(source(f"pictured {index}"), 0)
+        answers = [turn.answer for turn in ask_all(scene, source(index))]
+        wanted = [len(tokenizer.encode(answer, add_special_tokens=False).ids) for answer in answers]
+        assert len(made.full.answers) == sum(wanted) + len(wanted)
         (num_tiles,) = made.full.tiles
         assert num_tiles == len(made.full.pixels) >= 1
         assert made.each.tiles == (num_tiles,) * (num_tiles + 1)

@@ -39,9 +39,9 @@ def test_a_word_is_labelled_at_its_last_token() -> None:
 
 
 def test_a_number_is_labelled_digit_by_digit() -> None:
-    maps = label_tokens(scene(signs=(Sign("407", "blue", 28.0, 100.0),)))
-    assert [labelled(maps[f"digit_{place}"]) for place in range(3)] == [
-        [(0, 13, 4)], [(0, 13, 0)], [(0, 13, 7)],
+    maps = label_tokens(scene(signs=(Sign("4071", "blue", 28.0, 100.0),)))
+    assert [labelled(maps[f"digit_{place}"]) for place in range(4)] == [
+        [(0, 13, 4)], [(0, 13, 0)], [(0, 13, 7)], [(0, 13, 1)],
     ]  # fmt: skip
     assert not labelled(maps["word"])
 
