@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -31,6 +32,7 @@ from language_service.detokenizer import Detokenizer
 from language_service.engine import LanguageEngine
 from language_service.generation import EngineEvent, GenerationRequest, TokensGenerated
 from language_service.kv_cache import KvCache
+from language_service.packed_linear import pack_linears
 from language_service.prompt import Prompt, TextSegment
 from language_service.scheduler import EngineLimits
 from language_service.tokenizer import ChatTokenizer
@@ -179,7 +181,15 @@ class BenchmarkTokenizer:
     def detokenizer(self) -> Detokenizer:
         """Start a text; ids beyond the tokenizer's are folded into it."""
         size = self.tokenizer.vocabulary_size
-        return Detokenizer(lambda ids: self.tokenizer.decode([each % size for each in ids]))
+        return Detokenizer(
+            lambda ids: self.tokenizer.decode([each % size for each in ids]),
+            lambda each: self._texts[each % size],
+        )
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        """Of single tokens, as a replica has them after a while."""
+        return [self.tokenizer.decode((i,)) for i in range(self.tokenizer.vocabulary_size)]
 
 
 @dataclass
@@ -224,8 +234,9 @@ class Ours:
 def our_engine(
     model: PreTrainedModel, tokenizer: ChatTokenizer, num_kv_tokens: int = 40_960
 ) -> Ours:
-    """An engine on the thread's own clock, with the attention that replicas use."""
+    """An engine on the thread's own clock, with the attention and layers that replicas use."""
     model.set_attn_implementation(PAGED_ATTENTION)
+    pack_linears(model)
     cache = KvCache.for_model(model, KvBlocks(num_kv_tokens))
     limits = EngineLimits(max_context_tokens=4096, max_batch_tokens=512, max_sequences=32)
     spelling = BenchmarkTokenizer(tokenizer)

@@ -23,6 +23,7 @@ from language_service.engine import LanguageEngine
 from language_service.inbox import Inbox
 from language_service.kv_cache import KvCache
 from language_service.metrics import LanguageMetrics
+from language_service.packed_linear import pack_linears
 from language_service.scheduler import EngineLimits
 from language_service.server import SERVICE_NAME, LanguageServicer
 from language_service.tokenizer import ORIGINAL_SYSTEM_MESSAGE, ChatTokenizer
@@ -53,6 +54,8 @@ class LanguageReplica:
         torch.set_num_threads(config.num_threads)
         model_config = load_model_config(spec.model_dir)
         model = load_language_model(spec.model_dir, model_config, dtype, device)
+        held = weight_bytes(model)
+        pack_linears(model)
         system = ORIGINAL_SYSTEM_MESSAGE if config.system_message == "original" else None
         tokenizer = ChatTokenizer(spec.model_dir, system)
         identity = new_identity(spec.name, ReplicaRole.LANGUAGE, fingerprint(spec.model_dir))
@@ -69,7 +72,6 @@ class LanguageReplica:
             config.inbox_bytes, _embedding_format(model_config, dtype, identity.fingerprint)
         )
         defaults = AnswerDefaults(config.default_max_tokens, tokenizer.sampling_defaults)
-        held = weight_bytes(model)
         self._thread = EngineThread(spec.name, self.engine.step, on_crash)
         self.engine.on_work = self._thread.wake
         info = server_info(identity, model_config.text_hidden_size, held, WIRE_DTYPES[dtype])

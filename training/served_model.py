@@ -20,6 +20,7 @@ from language_service.block_tables import KvBlocks
 from language_service.engine import LanguageEngine
 from language_service.generation import EngineEvent, GenerationFailed, GenerationRequest
 from language_service.kv_cache import KvCache
+from language_service.packed_linear import pack_linears
 from language_service.prompt import Prompt, VisualSegment
 from language_service.scheduler import EngineLimits
 from language_service.tokenizer import ChatTokenizer
@@ -116,6 +117,7 @@ class ServedModel:
     def _language_engine(self, directory: Path) -> LanguageEngine:
         settings = LanguageServiceConfig()
         model = load_language_model(directory, self.config, torch.float32, CPU)
+        pack_linears(model)
         limits = EngineLimits(
             max_context_tokens=settings.context_tokens(self.config.max_context_tokens),
             max_batch_tokens=settings.max_batch_tokens,
