@@ -5,7 +5,7 @@ to the longest, so a batch ends where the padding would cost more than another c
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from language_service.attention_step import AnswerBatch
 
@@ -13,9 +13,8 @@ from language_service.attention_step import AnswerBatch
 MERGE_ELEMENTS = 25_000
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerRow:
-    """One row of an answer.
+class AnswerRow(NamedTuple):
+    """One row of an answer; a tuple, because every step makes one for every answer.
 
     Attributes:
         first_slot: Where its sequence begins in the cache.

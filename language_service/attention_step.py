@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 
@@ -15,9 +16,8 @@ from language_service.attention_kernels import EVERY_KEY, Visibility
 from language_service.kv_cache import KvCache, KvPlace
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionSpan:
-    """One sequence's tokens within a step.
+class AttentionSpan(NamedTuple):
+    """One sequence's tokens within a step; a tuple, because every step makes many.
 
     Attributes:
         begin: First row in the step.

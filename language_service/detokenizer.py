@@ -13,14 +13,22 @@ class Detokenizer:
     """Text of one answer; all pieces together equal decoding all tokens at once.
 
     Only the tokens since the last whole character but one are decoded again, so the cost of a
-    token does not grow with the answer.
+    token does not grow with the answer. Where a token's text does not depend on those before it,
+    a token of whole characters is not even decoded twice in its life.
 
     Args:
         decode: Decodes token ids, special tokens left out.
+        token_text: Remembers what `decode` makes of one token; None where the text of two tokens
+            is not that of one and that of the other.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
+    def __init__(
+        self,
+        decode: Callable[[Sequence[int]], str],
+        token_text: Callable[[int], str] | None = None,
+    ) -> None:
         self._decode = decode
+        self._token_text = token_text
         self._window: list[int] = []
         # Leading tokens of the window that are context: their text has been given out.
         self._num_context_tokens = 0
@@ -28,15 +36,22 @@ class Detokenizer:
 
     def push(self, token_ids: Sequence[int]) -> str:
         """Take further tokens; return the text that they settle."""
-        self._window.extend(token_ids)
-        text = self._decode(self._window)
+        window = self._window
+        if self._token_text is not None and len(window) == self._num_context_tokens:
+            text = "".join(map(self._token_text, token_ids))
+            if REPLACEMENT not in text:
+                window.clear()
+                self._num_context_tokens = self._num_given_chars = 0
+                return text
+        window += token_ids
+        text = self._decode(window)
         if text.endswith(REPLACEMENT):
             return self._give(text[:-1])
         delta = self._give(text)
         if delta:
-            del self._window[: self._num_context_tokens]
-            self._num_context_tokens = len(self._window)
-            self._num_given_chars = len(self._decode(self._window))
+            del window[: self._num_context_tokens]
+            self._num_context_tokens = len(window)
+            self._num_given_chars = len(self._decode(window))
         return delta
 
     def finish(self) -> str:

@@ -6,6 +6,7 @@ slots as a view and scattered ones through a gather.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from transformers import PreTrainedModel
@@ -44,6 +45,12 @@ class KvPlace:
 
     first_slot: int
     slots: torch.Tensor | None = None
+
+
+@lru_cache(maxsize=4096)
+def run_place(first_slot: int) -> KvPlace:
+    """The place of a sequence in one run; kept, because every step asks for it again."""
+    return KvPlace(first_slot)
 
 
 class KvCache:

@@ -12,6 +12,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Protocol
 
 import torch
@@ -49,7 +50,8 @@ class SampledTokens:
     """The outcome of a step.
 
     Attributes:
-        token_ids: One a row; `INVALID_TOKEN` for a row whose logits are not all finite.
+        token_ids: One a row; `INVALID_TOKEN` for a row with a logit that is infinite or not a
+            number. Minus infinity is a number here: a token that cannot be.
         logprobs: By row, for those that asked.
     """
 
@@ -67,13 +69,17 @@ def sample(logits: torch.Tensor, sequences: Sequence[SampledSequence]) -> Sample
     raw = logits.float()
     special = [i for i, each in enumerate(sequences) if not each.is_plain_greedy]
     chosen = _argmax(raw)
+    # What is not a number counts as the largest, so one look at each row's largest is enough.
+    largest = raw.gather(1, chosen[:, None])[:, 0].tolist()
     if special:
         # A row at a time would leave the device idle; all special rows go through together.
         index = torch.tensor(special, device=raw.device)
         chosen[index] = _choose(raw, special, [sequences[i] for i in special])
-    # Logits are far from the largest float, so their sum is finite if and only if they all are.
-    valid = torch.where(raw.sum(dim=-1).isfinite(), chosen, INVALID_TOKEN)
-    return SampledTokens(valid.tolist(), _logprobs(raw, chosen, sequences, special))
+    token_ids = [
+        token_id if isfinite(logit) else INVALID_TOKEN
+        for token_id, logit in zip(chosen.tolist(), largest, strict=True)
+    ]
+    return SampledTokens(token_ids, _logprobs(raw, chosen, sequences, special))
 
 
 def _argmax(scores: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ the newest first, then the newest of all. The first in rank never gives way, so 
 
 from bisect import insort
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from common.errors import ConfigError
 from language_service.block_tables import SPARE_TOKENS, BlockTable, KvBlocks, SlotCopy
@@ -44,9 +45,8 @@ class EngineLimits:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The part of a sequence that one step computes.
+class Chunk(NamedTuple):
+    """The part of a sequence that one step computes; a tuple, because every step makes many.
 
     Attributes:
         sequence: Whose tokens.
@@ -89,6 +89,11 @@ class _Draft:
         is_last = sequence.is_complete and num_tokens == sequence.num_uncomputed_tokens
         self.chunks[sequence] = Chunk(sequence, table, num_tokens, is_last)
         self.budget -= num_tokens
+
+    def add_answer(self, sequence: Sequence, table: BlockTable) -> None:
+        """Add the newest token of a sequence that is decoding; another follows from it."""
+        self.chunks[sequence] = Chunk(sequence, table, 1, is_last=True)
+        self.budget -= 1
 
     def drop(self, sequence: Sequence) -> None:
         """Take a sequence out again; its copies harm nobody."""
@@ -181,7 +186,7 @@ class Scheduler:
             if table is None or not sequence.is_decoding:
                 continue
             if sequence.num_known_tokens <= table.capacity or self._grow(draft, sequence, table):
-                draft.add(sequence, table, 1)
+                draft.add_answer(sequence, table)
 
     def _plan_prompts(self, draft: _Draft, sequences: list[Sequence]) -> None:
         for sequence in sequences:

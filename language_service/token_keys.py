@@ -14,8 +14,6 @@ import numpy as np
 IDENTITY_BYTES = 16
 TOKEN_KEY_BYTES = IDENTITY_BYTES + 8
 
-_LAYOUT = np.dtype([("identity", f"V{IDENTITY_BYTES}"), ("number", "<i8")])
-
 
 def picture_identity(image_key: bytes, tile_tokens: Sequence[int]) -> bytes:
     """Name of a picture at one choice of resolutions.
@@ -60,9 +58,9 @@ class TokenKeys:
     def _add(self, identity: bytes, numbers: np.ndarray) -> None:
         if self.is_ended:
             return
-        rows = np.empty(len(numbers), dtype=_LAYOUT)
-        rows["identity"] = np.void(identity)
-        rows["number"] = numbers
+        rows = np.empty((len(numbers), TOKEN_KEY_BYTES // 8), dtype="<i8")
+        rows[:, :-1] = np.frombuffer(identity, dtype="<i8")
+        rows[:, -1] = numbers
         self._bytes += rows.tobytes()
 
 

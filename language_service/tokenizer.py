@@ -8,10 +8,12 @@ joined before they are tokenised, so the ids are those of the whole string.
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel
 from transformers import AutoTokenizer, PreTrainedConfig
 
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
@@ -35,6 +37,9 @@ ORIGINAL_SYSTEM_MESSAGE = (
     "你是书生·万象，英文名是InternVL，"
     "是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
 )
+
+# Texts of single tokens that are remembered.
+MAX_KNOWN_TEXTS = 1 << 15
 
 _PROBE = " Where is\n\nthe  cat? \n"
 
@@ -64,6 +69,7 @@ class ChatTokenizer:
                 messages, tokenize=False, add_generation_prompt=True
             )
         )
+        self._known_text = lru_cache(maxsize=MAX_KNOWN_TEXTS)(lambda each: self.decode((each,)))
         self._system = _system_prefix(system_message)
         self._control_ids = _control_ids(tokenizer)
         longest_first = sorted(self._control_ids, key=len, reverse=True)
@@ -108,7 +114,8 @@ class ChatTokenizer:
 
     def detokenizer(self) -> Detokenizer:
         """Start the text of a new answer."""
-        return Detokenizer(self.decode)
+        joins = isinstance(self._backend.decoder, ByteLevel)
+        return Detokenizer(self.decode, self._known_text if joins else None)
 
     def _write_images(self, writer: "_LayoutWriter", group: ImageGroupPart) -> None:
         writer.control(self._control_ids[IMAGE_START])

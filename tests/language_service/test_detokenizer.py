@@ -1,5 +1,6 @@
 """Text that comes in pieces is the text that comes at once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -7,16 +8,24 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from language_service.detokenizer import Detokenizer
 from language_service.tokenizer import ChatTokenizer
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+TEXTS = ("a", "bc", REPLACEMENT)
 relaxed = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200
 )
 
 
 def in_pieces(tokenizer: ChatTokenizer, pieces: list[list[int]]) -> list[str]:
-    detokenizer = tokenizer.detokenizer()
+    """The texts, which are the same where tokens may not be decoded one by one."""
+    texts = all_texts(tokenizer.detokenizer(), pieces)
+    assert texts == all_texts(Detokenizer(tokenizer.decode), pieces)
+    return texts
+
+
+def all_texts(detokenizer: Detokenizer, pieces: list[list[int]]) -> list[str]:
     return [*(detokenizer.push(piece) for piece in pieces), detokenizer.finish()]
 
 
@@ -69,6 +78,20 @@ def test_only_the_unfinished_character_is_held_back(
     first, second = data[:4], data[4:]
     pieces = in_pieces(tokenizer, [[byte_ids[byte] for byte in half] for half in (first, second)])
     assert pieces == ["ab", "犬", ""]
+
+
+def test_a_token_of_whole_characters_is_decoded_once_in_its_life() -> None:
+    decoded: list[tuple[int, ...]] = []
+
+    def decode(token_ids: Sequence[int]) -> str:
+        decoded.append(tuple(token_ids))
+        return "".join(TEXTS[each] for each in token_ids)
+
+    detokenizer = Detokenizer(decode, lambda each: TEXTS[each])
+    assert [detokenizer.push((each,)) for each in (0, 1, 0)] == ["a", "bc", "a"]
+    assert not decoded
+    assert detokenizer.push((2, 0)) == f"{REPLACEMENT}a"
+    assert decoded[0] == (2, 0)
 
 
 def test_an_unfinished_character_ends_the_text(
