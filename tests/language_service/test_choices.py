@@ -13,7 +13,7 @@ from language_service.choices import Choices, ChoicesFinished, choice_seed
 from language_service.engine import LanguageEngine
 from language_service.generation import GenerationRequest, TokensGenerated
 from language_service.prompt import HeldSegment, ImageSegment, Prompt, TextSegment, VisualSegment
-from language_service.token_keys import TokenKeys
+from language_service.token_keys import TokenKeys, picture_identity
 from tests.fakes import settle
 from tests.language_service.harness import (
     HIDDEN_SIZE,
@@ -28,7 +28,8 @@ NUM_CHOICES = 4
 MAX_STEPS = 500
 SAMPLING = SamplingParameters(16, 0.9, seed=5, top_p=0.95)
 PICTURE = VisualSegment(
-    torch.randn(40, HIDDEN_SIZE, generator=torch.Generator().manual_seed(3)), b"p"
+    torch.randn(40, HIDDEN_SIZE, generator=torch.Generator().manual_seed(3)),
+    picture_identity(b"p", (40,)),
 )
 
 

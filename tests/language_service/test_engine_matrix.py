@@ -1,7 +1,7 @@
 """In float32 every model gives `generate`'s tokens, however its step was put together.
 
-Kinds of models, budgets, company, block sizes, what the cache knows, giving way, back ends: here
-every two choices meet; the slow test has every case.
+Kinds of models, budgets, company, block sizes, what the cache knows, giving way, back ends and
+layers: here every two choices meet; the slow test has every case.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ import pytest
 from language_service.attention import PAGED_ATTENTION, PAGED_ATTENTION_REFERENCE
 from language_service.engine import LanguageEngine
 from language_service.generation import GenerationRequest
+from language_service.packed_linear import pack_linears
 from language_service.prompt import (
     HeldSegment,
     Prompt,
@@ -178,6 +179,7 @@ FACTORS = {
     "prefix": list(PREPARATIONS),
     "preempted": [False, True],
     "attention": [PAGED_ATTENTION, PAGED_ATTENTION_REFERENCE],
+    "layers": ["plain", "packed"],
 }
 
 
@@ -192,14 +194,17 @@ def expected(kind: str) -> list[list[int]]:
 
 
 @cache
-def model_of(kind: str, attention: str):
-    return build_language_model(kind, attention)
+def model_of(kind: str, attention: str, layers: str):
+    model = build_language_model(kind, attention)
+    if layers == "packed":
+        pack_linears(model)
+    return model
 
 
 def check(case: Case) -> None:
-    kind, budget, schedule, block_size, prefix, preempts, attention = case
+    kind, budget, schedule, block_size, prefix, preempts, attention, layers = case
     limits = EngineLimits(max_context_tokens=128, max_batch_tokens=budget, max_sequences=4)
-    engine = build_engine(model_of(kind, attention), limits, 1024, block_size=block_size)
+    engine = build_engine(model_of(kind, attention, layers), limits, 1024, block_size=block_size)
     PREPARATIONS[prefix](engine)
     before = engine.stats.num_hit_tokens
 
