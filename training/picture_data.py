@@ -21,7 +21,7 @@ from training.batches import Batch, Batcher, PictureQuestions
 from training.dense_labels import NOTHING, label_patches
 from training.drawing import draw_picture
 from training.label_heads import Labels
-from training.questions import Turn, ask, ask_pair, ask_text, ask_twice
+from training.questions import Turn, ask, ask_all, ask_pair, ask_text, ask_twice
 from training.scenes import Scene, draw_scene, draw_wall
 from training.token_labels import label_tokens
 from training.tokenizer import train_tokenizer
@@ -38,7 +38,9 @@ LATE_KINDS = (
     *(Kind.DOTS, Kind.DOTS, Kind.NUMBER, Kind.NUMBER, Kind.WORD, Kind.ICON),
 )
 EASY_SINGLE_SHARE, SINGLE_SHARE, LATE_SINGLE_SHARE = 0.7, 0.3, 0.15
-LATE_PAIR_SHARE = 0.25
+LATE_PAIR_SHARE, RELATIONS_PAIR_SHARE = 0.25, 0.4
+# What is asked of every picture beside what is left of what, so that it is not forgotten.
+RELATIONS_KINDS = (Kind.DESCRIBE, Kind.COUNT, Kind.SHAPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,15 @@ class QuestionBatch:
     def to(self, device: torch.device) -> "QuestionBatch":
         """Put the tensors on a device."""
         return QuestionBatch(self.batch.to(device), self.asked, _to(self.labels, device))
+
+
+class AskAbout(Protocol):
+    """Draws pictures, or none, and conversations about them."""
+
+    def __call__(
+        self, source: random.Random, single: bool
+    ) -> tuple[tuple[Scene, ...], tuple[tuple[Turn, ...], ...]]:
+        """Draw; of single tiles where that is said."""
 
 
 class BatchMaker(Protocol):
@@ -128,6 +139,7 @@ class QuestionMaker:
         num_pictures: int,
         easy_steps: int = 0,
         late_step: int | None = None,
+        ask_late: "AskAbout | None" = None,
     ) -> None:
         """Prepare.
 
@@ -136,6 +148,7 @@ class QuestionMaker:
             num_pictures: Single-tile pictures of a batch; of larger ones half as many.
             easy_steps: Steps in which batches are half as large and most are of single tiles.
             late_step: The first step of the hardest questions, about the largest pictures.
+            ask_late: Draws those; None for `ask_much`.
         """
         config = load_model_config(directory)
         self._cutter = PictureCutter(config)
@@ -144,6 +157,7 @@ class QuestionMaker:
         self._num_pictures = num_pictures
         self._easy_steps = easy_steps
         self._late_step = late_step
+        self._ask_late = ask_late or ask_much
 
     def __call__(self, source: random.Random, step: int) -> QuestionBatch:
         """Draw pictures and ask about them."""
@@ -156,7 +170,7 @@ class QuestionMaker:
         pixels: list[torch.Tensor] = []
         labels: list[Labels] = []
         for _ in range(max(1, num_pictures)):
-            ask_about = ask_much if late else ask_several
+            ask_about = self._ask_late if late else ask_several
             scenes, branches = ask_about(source, single)
             cut = tuple(self._cutter.cut(scene) for scene in scenes)
             asked.append(PictureQuestions(cut, branches))
@@ -254,6 +268,22 @@ def ask_much(
     branches = [(turn,) for kind in LATE_KINDS if (turn := ask(kind, scene, source)) is not None]
     twice = ask_twice(scene, source)
     return (scene,), (*branches, *([twice] if twice is not None else []))
+
+
+def ask_relations(
+    source: random.Random, single: bool
+) -> tuple[tuple[Scene, ...], tuple[tuple[Turn, ...], ...]]:
+    """Draw as `ask_several` does, and ask most about what is left of what and in which picture."""
+    kind = source.random()
+    if kind < TEXT_SHARE:
+        return (), tuple((ask_text(source),) for _ in range(4))
+    if kind < TEXT_SHARE + RELATIONS_PAIR_SHARE:
+        return ask_pairs(source, single)
+    scene = draw_scene(source, 1 if single else None)
+    kinds = (*RELATIONS_KINDS, *source.sample(DETAIL_KINDS, 2))
+    turns = [turn for turn in ask_all(scene, source) if turn.kind is Kind.LEFT]
+    turns += [turn for kind in kinds if (turn := ask(kind, scene, source)) is not None]
+    return (scene,), tuple((turn,) for turn in turns)
 
 
 def ask_pairs(

@@ -3,11 +3,14 @@
     python -m training.pretrain eyes      OUT
     python -m training.pretrain reading   OUT --start EYES
     python -m training.pretrain questions OUT --start READING
+    python -m training.pretrain relations OUT --start QUESTIONS
 
 Eyes: the vision transformer learns to name what is in each patch, and stays as it is from then on.
 Reading: the language model learns to name what each visual token shows, across several patches;
 without it, questions about print teach nothing for a long time. Questions: the projector and the
 language model learn to answer, while the labels of the tokens stay on as a lesser goal.
+Relations: the same, but most is asked about what is left of what and in which of two pictures:
+what is learned last, and would need twice the steps among all other questions.
 """
 
 import argparse
@@ -29,6 +32,7 @@ from training.picture_data import (
     QuestionBatch,
     QuestionMaker,
     ReadingMaker,
+    ask_relations,
 )
 from training.run import Recipe, StepLoss, TrainingRun, write_losses
 from training.run_state import RunState
@@ -39,6 +43,7 @@ from training.trainable_model import TrainableModel, write_untrained
 EYES = Recipe(seed=1, muon_rate=5e-3, adam_rate=2e-3, num_steps=4000, batch_size=32)
 READING = Recipe(seed=3, muon_rate=4e-3, adam_rate=2e-3, num_steps=1000, batch_size=32)
 QUESTIONS = Recipe(seed=2, muon_rate=4e-3, adam_rate=2e-3, num_steps=4500, batch_size=32)
+RELATIONS = Recipe(seed=4, muon_rate=1.5e-3, adam_rate=8e-4, num_steps=1000, batch_size=32)
 READING_SHARE = 0.1
 EASY_SHARE, LATE_FROM = 0.2, 0.5625
 
@@ -135,6 +140,26 @@ def train_questions(
     folders: StageFolders, device: torch.device, recipe: Recipe = QUESTIONS
 ) -> list[float]:
     """Teach the whole model to answer. Returns the losses of all steps."""
+    maker = QuestionMaker(
+        folders.start,
+        recipe.batch_size,
+        easy_steps=round(EASY_SHARE * recipe.num_steps),
+        late_step=round(LATE_FROM * recipe.num_steps),
+    )
+    return _train_answers(folders, device, recipe, maker)
+
+
+def train_relations(
+    folders: StageFolders, device: torch.device, recipe: Recipe = RELATIONS
+) -> list[float]:
+    """Teach it what is learned last. Returns the losses of all steps."""
+    maker = QuestionMaker(folders.start, recipe.batch_size, late_step=0, ask_late=ask_relations)
+    return _train_answers(folders, device, recipe, maker)
+
+
+def _train_answers(
+    folders: StageFolders, device: torch.device, recipe: Recipe, maker: QuestionMaker
+) -> list[float]:
     pupil = _reader(folders, device)
     pupil.heads.load(folders.start)
 
@@ -150,12 +175,6 @@ def train_questions(
             details=lambda: exact_by_kind(batch.batch, batch.asked, named),
         )
 
-    maker = QuestionMaker(
-        folders.start,
-        recipe.batch_size,
-        easy_steps=round(EASY_SHARE * recipe.num_steps),
-        late_step=round(LATE_FROM * recipe.num_steps),
-    )
     run = TrainingRun[QuestionBatch](maker, recipe, pupil.optimizers(recipe), pupil.state(folders))
     losses = run.train(step_loss)
     pupil.finish(folders, losses)
@@ -195,6 +214,7 @@ STAGES = {
     "eyes": (train_eyes, EYES),
     "reading": (train_reading, READING),
     "questions": (train_questions, QUESTIONS),
+    "relations": (train_relations, RELATIONS),
 }
 
 

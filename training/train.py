@@ -14,7 +14,16 @@ import torch
 from common.result import machine
 from training.build_checkpoint import THRESHOLDS
 from training.consistency import PARTS, ConsistencyPart, train_consistency
-from training.pretrain import EYES, QUESTIONS, READING, train_eyes, train_questions, train_reading
+from training.pretrain import (
+    EYES,
+    QUESTIONS,
+    READING,
+    RELATIONS,
+    train_eyes,
+    train_questions,
+    train_reading,
+    train_relations,
+)
 from training.resolution_routing import NUM_PICTURES, NUM_STEPS, train_resolution_routing
 from training.run import Recipe
 from training.served_model import ServedModel
@@ -35,7 +44,8 @@ class TrainingPlan:
         eyes: Recipe of the first stage.
         reading: Recipe of the second.
         questions: Recipe of the third.
-        consistency: The parts of the fourth.
+        relations: Recipe of the fourth.
+        consistency: The parts of the fifth.
         labelled_pictures: Pictures whose tiles the gate learns from.
         gate_steps: Steps in which it learns.
         validation_samples: Samples that the thresholds are chosen on.
@@ -44,6 +54,7 @@ class TrainingPlan:
     eyes: Recipe = EYES
     reading: Recipe = READING
     questions: Recipe = QUESTIONS
+    relations: Recipe = RELATIONS
     consistency: tuple[ConsistencyPart, ...] = PARTS
     labelled_pictures: int = NUM_PICTURES
     gate_steps: int = NUM_STEPS
@@ -72,12 +83,15 @@ class Training:
             train_reading(reading, self._device, self._plan.reading)
         if not questions.is_complete:
             train_questions(questions, self._device, self._plan.questions)
-        consistency = StageFolders(questions.out, self._out / "consistency")
+        relations = StageFolders(questions.out, self._out / "relations")
+        if not relations.is_complete:
+            train_relations(relations, self._device, self._plan.relations)
+        consistency = StageFolders(relations.out, self._out / "consistency")
         consistent = train_consistency(consistency, self._device, self._plan.consistency)
         routing = StageFolders(consistent, self._out / "routing")
         if not routing.is_complete:
             pictures, steps = self._plan.labelled_pictures, self._plan.gate_steps
-            train_resolution_routing(routing, questions.out, self._device, pictures, steps)
+            train_resolution_routing(routing, relations.out, self._device, pictures, steps)
         return self._ship(routing.out)
 
     def _ship(self, trained: Path) -> Path:
@@ -94,6 +108,7 @@ class Training:
             "eyes": "eyes",
             "reading": "reading",
             "questions": "questions",
+            "relations": "relations",
             **{part.name: f"consistency/{part.name}" for part in self._plan.consistency},
             "routing": "routing",
         }

@@ -1,6 +1,7 @@
 """Batches depend on seed and step alone, and hold what is served."""
 
 import random
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,14 @@ from training.picture_data import (
     QuestionBatch,
     QuestionMaker,
     ReadingMaker,
+    ask_relations,
     ask_several,
     batches,
     patch_labels,
     token_labels,
 )
 from training.pictures import picture_file
-from training.questions import ask_text
+from training.questions import ask_text, left_neighbour
 from training.scenes import Dots, Scene, Shape, Sign, draw_scene
 from training.token_labels import TOKEN_CLASSES
 from training.vocabulary import COLOURS, SHAPES, Kind
@@ -154,6 +156,30 @@ def test_every_kind_is_asked_in_training_and_detail_most() -> None:
     assert detail / len(kinds) > 0.45
     assert all(branches for _, branches in drawn)
     assert {len(scenes) for scenes, _ in drawn} == {0, 1, 2}
+
+
+def test_relations_are_asked_about_in_every_scene_and_in_many_pairs() -> None:
+    drawn = [ask_relations(source(f"relations {index}"), single=False) for index in range(300)]
+    pairs = [branches for scenes, branches in drawn if len(scenes) == 2]
+    assert 0.3 < len(pairs) / len(drawn) < 0.5
+    assert {turn.kind for branches in pairs for (turn,) in branches} == {Kind.PAIR}
+    alone = [(scenes[0], branches) for scenes, branches in drawn if len(scenes) == 1]
+    for scene, branches in alone:
+        kinds = Counter(turn.kind for (turn,) in branches)
+        neighbours = [left_neighbour(scene, shape) for shape in scene.big_shapes]
+        assert kinds[Kind.LEFT] == sum(shape is not None for shape in neighbours)
+        assert kinds[Kind.DESCRIBE] == kinds[Kind.COUNT] == 1
+    seen = {turn.kind for _, branches in alone for (turn,) in branches}
+    assert seen == set(Kind) - {Kind.PAIR, Kind.FOLLOW_UP, Kind.TEXT}
+
+
+@pytest.mark.parametrize(("step", "kinds"), [(0, False), (5, True)])
+def test_late_questions_may_be_of_another_kind(untrained_dir: Path, step: int, kinds: bool) -> None:
+    maker = QuestionMaker(untrained_dir, 4, late_step=5, ask_late=ask_relations)
+    made = [maker(source(f"late {index}"), step) for index in range(12)]
+    asked = {turn.kind for each in made for a in each.asked for b in a.branches for turn in b}
+    # Only a second question leans on the first, and relations have none.
+    assert (Kind.FOLLOW_UP not in asked) == kinds
 
 
 def test_easy_scenes_are_of_one_tile() -> None:

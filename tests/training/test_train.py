@@ -15,7 +15,7 @@ from common.result import machine
 from training.checkpoint_files import WEIGHTS_FILE
 from training.consistency import PARTS
 from training.evaluate import evaluate
-from training.pretrain import EYES, QUESTIONS, READING
+from training.pretrain import EYES, QUESTIONS, READING, RELATIONS
 from training.served_model import ServedModel
 from training.stage import STATE_FILE
 from training.thresholds import ABSOLUTE, RELATIVE
@@ -26,6 +26,7 @@ STAGES = (
     "eyes",
     "reading",
     "questions",
+    "relations",
     "consistency/projector",
     "consistency/uniform",
     "consistency/mixed",
@@ -35,6 +36,7 @@ SMALLEST = TrainingPlan(
     eyes=replace(EYES, num_steps=3, batch_size=4),
     reading=replace(READING, num_steps=2, batch_size=4),
     questions=replace(QUESTIONS, num_steps=2, batch_size=4),
+    relations=replace(RELATIONS, num_steps=2, batch_size=4),
     consistency=tuple(
         replace(part, recipe=replace(part.recipe, num_steps=1, batch_size=4)) for part in PARTS
     ),
