@@ -30,6 +30,7 @@ STAGES = (
     "consistency/projector",
     "consistency/uniform",
     "consistency/mixed",
+    "consistency/mixed_relations",
     "routing",
 )
 SMALLEST = TrainingPlan(
