@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from common.errors import EmbeddingRejectedError, InvalidRequestError, SlotTakenError
-from common.tensor_codec import bytes_tensor, checksum
+from common.tensor_codec import bytes_tensor, checksum, is_finite, tensor_bytes
 from language_service.embedding_manifest import EmbeddingFormat, Manifest
 
 
@@ -170,7 +170,7 @@ class Inbox:
             raise EmbeddingRejectedError(
                 "The embedding has another resolution than the one decided for it."
             )
-        if slot.writer is not None and slot.writer.manifest.attempt >= manifest.attempt:
+        if slot.writer is not None and not manifest.is_after(slot.writer.manifest):
             raise SlotTakenError("Another attempt is writing this picture.")
         slot.writer = EmbeddingWriter(self, reservation, slot, manifest)
         slot.tile_tokens, slot.reserved_bytes = manifest.tile_tokens, manifest.num_bytes
@@ -205,7 +205,12 @@ class Inbox:
 
 
 class EmbeddingWriter:
-    """Receives one embedding in order; nothing is visible before the commit."""
+    """Receives one embedding in order; nothing is visible before the commit.
+
+    Attributes:
+        manifest: What was promised.
+        received_bytes: Payload bytes written so far.
+    """
 
     def __init__(
         self, inbox: Inbox, reservation: Reservation, slot: ImageSlot, manifest: Manifest
@@ -214,10 +219,12 @@ class EmbeddingWriter:
         self._inbox = inbox
         self._reservation = reservation
         self._slot = slot
-        self._payload = bytearray(manifest.num_bytes)
-        self._received = 0
+        # Not set to zero: nothing is seen of it before all of it was written.
+        self._payload = torch.empty(manifest.num_bytes, dtype=torch.uint8)
+        self._bytes = tensor_bytes(self._payload)
+        self.received_bytes = 0
 
-    def write(self, byte_offset: int, checksum_value: int, data: bytes) -> None:
+    def write(self, byte_offset: int, checksum_value: int, data: bytes | memoryview) -> None:
         """Take one chunk.
 
         Raises:
@@ -225,9 +232,9 @@ class EmbeddingWriter:
             EmbeddingRejectedError: Out of order, too long, empty, damaged, or no longer wanted.
         """
         self._check_turn()
-        if byte_offset != self._received:
+        if byte_offset != self.received_bytes:
             raise EmbeddingRejectedError(
-                f"A chunk starts at byte {byte_offset}; expected is {self._received}."
+                f"A chunk starts at byte {byte_offset}; expected is {self.received_bytes}."
             )
         end = byte_offset + len(data)
         if not data or end > self.manifest.num_bytes:
@@ -236,8 +243,8 @@ class EmbeddingWriter:
             )
         if checksum(data) != checksum_value:
             raise EmbeddingRejectedError(f"The chunk at byte {byte_offset} fails its checksum.")
-        self._payload[byte_offset:end] = data
-        self._received = end
+        self._bytes[byte_offset:end] = data
+        self.received_bytes = end
 
     def commit(self) -> None:
         """Make the embedding visible.
@@ -247,13 +254,13 @@ class EmbeddingWriter:
             EmbeddingRejectedError: Bytes are missing, a value is not finite, or the request ended.
         """
         self._check_turn()
-        if self._received != self.manifest.num_bytes:
+        if self.received_bytes != self.manifest.num_bytes:
             raise EmbeddingRejectedError(
-                f"The stream ended after {self._received} of {self.manifest.num_bytes} bytes."
+                f"The stream ended after {self.received_bytes} of {self.manifest.num_bytes} bytes."
             )
         manifest = self.manifest
         embeddings = bytes_tensor(self._payload, manifest.dtype, manifest.hidden_size)
-        if not torch.isfinite(embeddings).all():
+        if not is_finite(embeddings):
             raise EmbeddingRejectedError("The embedding holds a value that is not finite.")
         self._slot.is_open = False
         self._slot.writer = None

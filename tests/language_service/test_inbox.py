@@ -42,6 +42,7 @@ def manifest(
     image_index: int = 0,
     attempt: int = 0,
     compressed: bool = False,
+    repeat: int = 0,
 ) -> Manifest:
     tile_tokens = (FORMAT.compressed_tokens if compressed else FORMAT.full_tokens,)
     tile_tokens *= image.num_tiles
@@ -49,6 +50,7 @@ def manifest(
         request_id=request_id,
         image_index=image_index,
         attempt=attempt,
+        repeat=repeat,
         image_key=image.image_key,
         model_fingerprint="ours",
         dtype=torch.float32,
@@ -437,15 +439,32 @@ async def test_a_later_attempt_replaces_one_that_is_being_written() -> None:
     assert torch.equal(kept.embeddings, torch.full((4, 2), 2.0))
 
 
-@pytest.mark.parametrize("attempt", [0, 1])
+@pytest.mark.parametrize(("attempt", "repeat"), [(0, 0), (0, 7), (1, 0), (1, 1)])
 @in_virtual_time
-async def test_an_earlier_or_equal_attempt_does_not_disturb_one_being_written(attempt: int) -> None:
+async def test_an_earlier_or_equal_stream_does_not_disturb_one_being_written(
+    attempt: int, repeat: int
+) -> None:
     inbox = inbox_of(1)
     async with inbox.reserve("r1", [ONE_TILE]):
-        writer = inbox.open(manifest(attempt=1))
+        writer = inbox.open(manifest(attempt=1, repeat=1))
         with pytest.raises(SlotTakenError, match="Another attempt is writing"):
-            inbox.open(manifest(attempt=attempt))
+            inbox.open(manifest(attempt=attempt, repeat=repeat))
         fill(writer)
+
+
+@pytest.mark.parametrize(("attempt", "repeat"), [(1, 2), (2, 0)])
+@in_virtual_time
+async def test_a_later_stream_of_the_same_attempt_replaces_one_that_may_have_broken(
+    attempt: int, repeat: int
+) -> None:
+    inbox = inbox_of(1)
+    async with inbox.reserve("r1", [ONE_TILE]) as reservation:
+        arrived = arrivals(reservation)
+        broken = inbox.open(manifest(attempt=1, repeat=1))
+        later = inbox.open(manifest(attempt=attempt, repeat=repeat))
+        broken.close()
+        fill(later)
+    assert len(arrived) == 1
 
 
 @in_virtual_time
