@@ -18,10 +18,10 @@ from benchmarks.end_process import Answer, cpu_seconds, obey
 from benchmarks.transport_payload import FORMAT, PICTURE, SIZES, TILE_BYTES, Size
 from common.config import LanguageServiceConfig
 from common.rpc import RpcServer
-from common.stream_codec import decode_message
 from language_service.inbox import Inbox
 from language_service.receiver import EmbeddingReceiver
-from protos.dvd.v1 import embedding_pb2
+from language_service.server import add_language_service
+from protos.dvd.v1 import embedding_pb2, language_pb2_grpc
 
 HOST = "127.0.0.1"
 NAIVE_METHOD = "Put"
@@ -30,7 +30,7 @@ RESERVED_AHEAD = 8
 RAW_READ_BYTES = 1 << 20
 
 
-class Ours:
+class Ours(language_pb2_grpc.LanguageServiceServicer):
     """The real inbox behind the real receiver and codec, as a language replica has them."""
 
     def __init__(self) -> None:
@@ -52,14 +52,13 @@ class Ours:
         """Serve, with room reserved for the next requests of every size."""
         for size, first in itertools.product(SIZES.values(), range(RESERVED_AHEAD)):
             self._holding.append(asyncio.create_task(self._keep_reserving(size, first)))
-        handler = grpc.stream_stream_rpc_method_handler(
-            self._put, decode_message, embedding_pb2.PutEmbeddingsResponse.SerializeToString
-        )
-        return await serve(self._rpc, "dvd.v1.LanguageService", "PutEmbeddings", handler)
+        add_language_service(self, self._rpc.server)
+        return f"{HOST}:{await self._rpc.start(f'{HOST}:0', [])}"
 
-    async def _put(
+    async def PutEmbeddings(  # noqa: N802
         self, request: AsyncIterator[Any], _: object
     ) -> AsyncIterator[embedding_pb2.PutEmbeddingsResponse]:
+        """Receive as a language replica does."""
         async for response in self._receiver.receive(self._unless_stalled(request)):
             yield response
 
@@ -90,7 +89,8 @@ class Naive:
             embedding_pb2.EmbeddingChunk.FromString,
             embedding_pb2.EmbeddingCommitted.SerializeToString,
         )
-        return await serve(self._rpc, NAIVE_SERVICE, NAIVE_METHOD, handler)
+        self._rpc.server.add_registered_method_handlers(NAIVE_SERVICE, {NAIVE_METHOD: handler})
+        return f"{HOST}:{await self._rpc.start(f'{HOST}:0', [])}"
 
     async def _put(
         self, request: embedding_pb2.EmbeddingChunk, _: object
@@ -121,12 +121,6 @@ class Raw:
                 at = self._received[: min(left, RAW_READ_BYTES)]
                 left -= connection.recv_into(at)
             connection.sendall(b"k")
-
-
-async def serve(rpc: RpcServer, service: str, method: str, handler: Any) -> str:
-    """Serve one method on a server as every replica has it; its address."""
-    rpc.server.add_registered_method_handlers(service, {method: handler})
-    return f"{HOST}:{await rpc.start(f'{HOST}:0', [])}"
 
 
 async def run(kind: str) -> None:

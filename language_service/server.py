@@ -148,7 +148,9 @@ def _choice_end(finished: GenerationFinished) -> inference_pb2.ChoiceEnd:
     )
 
 
-def add_language_service(servicer: LanguageServicer, server: grpc.aio.Server) -> None:
+def add_language_service(
+    servicer: language_pb2_grpc.LanguageServiceServicer, server: grpc.aio.Server
+) -> None:
     """Serve on a server; embedding streams are read by our own codec."""
     language_pb2_grpc.add_LanguageServiceServicer_to_server(servicer, server)
     server.add_registered_method_handlers(

@@ -6,13 +6,13 @@ with its checksum; the receiver's last word is the commit. A stream that breaks 
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import grpc
 
-from common.errors import DeadlineExpiredError, DvdError, UnavailableError
+from common.errors import DeadlineExpiredError, UnavailableError
 from common.rpc import peer_errors
-from common.rpc_status import error_of
 from common.stream_codec import PayloadChunk, StreamMessage
 from common.tensor_codec import checksum, plan_chunks
 from protos.dvd.v1 import embedding_pb2
@@ -95,12 +95,10 @@ class EmbeddingSender:
             async with self._peers.lease(destination) as put_embeddings:
                 stream = put_embeddings(timeout=timeout_seconds)
                 try:
-                    await self._write(stream, manifest, payload)
+                    # A write on a stream that the receiver has ended; reading on says why.
+                    with suppress(asyncio.InvalidStateError):
+                        await self._write(stream, manifest, payload)
                     await _read_commit(stream)
-                except asyncio.InvalidStateError as ended:
-                    # grpc's word for a write on a stream that the receiver has ended: its status
-                    # says why.
-                    raise await _status(stream) from ended
                 finally:
                     stream.cancel()
 
@@ -128,17 +126,8 @@ async def _read_commit(stream: Stream) -> None:
 async def _next(stream: Stream) -> embedding_pb2.PutEmbeddingsResponse:
     response = await stream.read()
     if not isinstance(response, embedding_pb2.PutEmbeddingsResponse):
-        raise await _status(stream)
+        raise UnavailableError("The language replica ended the stream before its commit.")
     return response
-
-
-async def _status(stream: Stream) -> DvdError:
-    code, details = await stream.code(), await stream.details()
-    trailing = await stream.trailing_metadata()
-    if code is grpc.StatusCode.OK:
-        return UnavailableError("The language replica ended the stream before its commit.")
-    initial = await stream.initial_metadata()
-    return error_of(grpc.aio.AioRpcError(code, initial, trailing, details=details))
 
 
 def _left(timeout_seconds: float | None, elapsed_seconds: float) -> float | None:
