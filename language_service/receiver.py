@@ -17,6 +17,67 @@ from protos.dvd.v1 import embedding_pb2
 Response = embedding_pb2.PutEmbeddingsResponse
 
 
+class IncomingEmbedding:
+    """One embedding stream, message by message; close it however it ends.
+
+    Args:
+        inbox: Where its place is.
+        credit_bytes: Most payload bytes that may be on their way.
+    """
+
+    def __init__(self, inbox: Inbox, credit_bytes: int) -> None:
+        self._inbox = inbox
+        self._credit_bytes = credit_bytes
+        self._writer: EmbeddingWriter | None = None
+        self._credit = CreditWindow(0, credit_bytes)
+
+    def take(self, message: StreamMessage) -> Response | None:
+        """Take the next message; say what the sender must be told.
+
+        Raises:
+            DvdError: The stream is refused.
+        """
+        if self._writer is None:
+            self._writer = self._open(message)
+            self._credit = CreditWindow(self._writer.manifest.num_bytes, self._credit_bytes)
+            return self._granted()
+        if not isinstance(message, PayloadChunk):
+            raise EmbeddingRejectedError("Only chunks may follow the manifest.")
+        end = message.byte_offset + len(message.data)
+        if self._credit.limit_bytes < end <= self._writer.manifest.num_bytes:
+            raise EmbeddingRejectedError(
+                f"A chunk ends at byte {end}; the sender has credit for {self._credit.limit_bytes}."
+            )
+        self._writer.write(message.byte_offset, message.checksum, message.data)
+        return self._granted() if self._credit.raise_for(self._writer.received_bytes) else None
+
+    def end(self) -> Response:
+        """Commit after the last message.
+
+        Raises:
+            DvdError: The embedding is not whole, or no longer wanted.
+        """
+        if self._writer is None:
+            raise EmbeddingRejectedError("An embedding stream opens with its manifest.")
+        self._writer.commit()
+        num_bytes = self._writer.received_bytes
+        return Response(committed=embedding_pb2.EmbeddingCommitted(num_bytes=num_bytes))
+
+    def close(self) -> None:
+        """Give the place up unless it was committed."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _open(self, message: StreamMessage) -> EmbeddingWriter:
+        if not isinstance(message, embedding_pb2.EmbeddingManifest):
+            raise EmbeddingRejectedError("An embedding stream opens with its manifest.")
+        return self._inbox.open(manifest_of(message))
+
+    def _granted(self) -> Response:
+        credit = embedding_pb2.EmbeddingCredit(limit_bytes=self._credit.limit_bytes)
+        return Response(credit=credit)
+
+
 class EmbeddingReceiver:
     """Receives into one inbox.
 
@@ -45,22 +106,15 @@ class EmbeddingReceiver:
         Raises:
             DvdError: The stream is refused.
         """
-        opening = await self._next(messages)
-        if not isinstance(opening, embedding_pb2.EmbeddingManifest):
-            raise EmbeddingRejectedError("An embedding stream opens with its manifest.")
-        writer = self._inbox.open(manifest_of(opening))
+        incoming = IncomingEmbedding(self._inbox, self._credit_bytes)
         try:
-            credit = CreditWindow(writer.manifest.num_bytes, self._credit_bytes)
-            yield _credit(credit)
             while (message := await self._next(messages)) is not None:
-                _write(writer, message, credit)
-                if credit.raise_for(writer.received_bytes):
-                    yield _credit(credit)
-            writer.commit()
-            committed = embedding_pb2.EmbeddingCommitted(num_bytes=writer.received_bytes)
-            yield Response(committed=committed)
+                response = incoming.take(message)
+                if response is not None:
+                    yield response
+            yield incoming.end()
         finally:
-            writer.close()
+            incoming.close()
 
     async def _next(self, messages: AsyncIterator[StreamMessage]) -> StreamMessage | None:
         try:
@@ -70,19 +124,3 @@ class EmbeddingReceiver:
             raise UnavailableError(
                 f"The sender of the embedding was silent for {self._silence_seconds:g} seconds."
             ) from silence
-
-
-def _write(writer: EmbeddingWriter, message: StreamMessage, credit: CreditWindow) -> None:
-    if not isinstance(message, PayloadChunk):
-        raise EmbeddingRejectedError("Only chunks may follow the manifest.")
-    end = message.byte_offset + len(message.data)
-    if credit.limit_bytes < end <= writer.manifest.num_bytes:
-        raise EmbeddingRejectedError(
-            f"A chunk ends at byte {end}; the sender has credit for {credit.limit_bytes}."
-        )
-    writer.write(message.byte_offset, message.checksum, message.data)
-
-
-def _credit(credit: CreditWindow) -> Response:
-    given = embedding_pb2.EmbeddingCredit(limit_bytes=credit.limit_bytes)
-    return Response(credit=given)

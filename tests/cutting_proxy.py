@@ -15,13 +15,13 @@ class CuttingProxy:
 
     Attributes:
         target_port: Where they go, on loopback.
-        cuts: For each connection in turn the bytes towards the target after which it breaks; the
-            connections after the last one stay whole.
+        cuts: For each connection in turn the bytes towards the target after which it breaks, or
+            None; those after the last one stay whole.
         num_connections: So far.
     """
 
     target_port: int
-    cuts: Iterator[int] = field(default_factory=lambda: iter(()))
+    cuts: Iterator[int | None] = field(default_factory=lambda: iter(()))
     num_connections: int = 0
 
     async def forward(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
@@ -55,7 +55,7 @@ async def carry(
 
 @asynccontextmanager
 async def cutting_proxy(
-    address: str, cuts: Iterator[int]
+    address: str, cuts: Iterator[int | None]
 ) -> AsyncIterator[tuple[str, CuttingProxy]]:
     """Run a proxy in front of `host:port`; its own address and itself."""
     proxy = CuttingProxy(int(address.rpartition(":")[2]), cuts)
