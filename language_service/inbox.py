@@ -14,7 +14,12 @@ from dataclasses import dataclass
 
 import torch
 
-from common.errors import EmbeddingRejectedError, InvalidRequestError, SlotTakenError
+from common.errors import (
+    EmbeddingRejectedError,
+    InvalidRequestError,
+    SlotTakenError,
+    UnavailableError,
+)
 from common.tensor_codec import bytes_tensor, checksum, is_finite, tensor_bytes
 from language_service.embedding_manifest import EmbeddingFormat, Manifest
 
@@ -229,7 +234,8 @@ class EmbeddingWriter:
 
         Raises:
             SlotTakenError: A later attempt replaced this one.
-            EmbeddingRejectedError: Out of order, too long, empty, damaged, or no longer wanted.
+            EmbeddingRejectedError: Out of order, too long, empty, or no longer wanted.
+            UnavailableError: Damaged on its way; the next try may come through whole.
         """
         self._check_turn()
         if byte_offset != self.received_bytes:
@@ -242,7 +248,7 @@ class EmbeddingWriter:
                 f"A chunk ends at byte {end} of {self.manifest.num_bytes} or is empty."
             )
         if checksum(data) != checksum_value:
-            raise EmbeddingRejectedError(f"The chunk at byte {byte_offset} fails its checksum.")
+            raise UnavailableError(f"The chunk at byte {byte_offset} fails its checksum.")
         self._bytes[byte_offset:end] = data
         self.received_bytes = end
 

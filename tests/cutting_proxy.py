@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks connections where it is told to: a network that fails."""
+"""A TCP proxy that breaks or damages connections where it is told to: a network that fails."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -18,20 +18,23 @@ class CuttingProxy:
         cuts: For each connection in turn the bytes towards the target after which it breaks, or
             None; those after the last one stay whole.
         num_connections: So far.
+        damaged_byte: Position towards the target, on the first connection, of a bit that flips.
     """
 
     target_port: int
     cuts: Iterator[int | None] = field(default_factory=lambda: iter(()))
     num_connections: int = 0
+    damaged_byte: int | None = None
 
     async def forward(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         """Carry one connection to its end."""
         self.num_connections += 1
         budget = next(self.cuts, None)
         target, onwards = await asyncio.open_connection(HOST, self.target_port)
+        self.damaged_byte, damaged = None, self.damaged_byte
         ways = [
-            asyncio.create_task(carry(client, onwards, budget)),
-            asyncio.create_task(carry(target, back, None)),
+            asyncio.create_task(carry(client, onwards, budget, damaged)),
+            asyncio.create_task(carry(target, back, None, None)),
         ]
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
@@ -42,11 +45,19 @@ class CuttingProxy:
 
 
 async def carry(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: int | None
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    budget: int | None,
+    damaged_byte: int | None,
 ) -> None:
     """Carry bytes one way until either side ends or the budget is used up."""
+    carried = 0
     with suppress(ConnectionError):
         while data := await reader.read(READ_BYTES if budget is None else min(READ_BYTES, budget)):
+            if damaged_byte is not None and carried <= damaged_byte < carried + len(data):
+                at = damaged_byte - carried
+                data = data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
+            carried += len(data)
             writer.write(data)
             await writer.drain()
             if budget is not None:

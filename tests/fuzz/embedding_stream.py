@@ -11,7 +11,12 @@ from dataclasses import replace
 import torch
 from google.protobuf.message import DecodeError
 
-from common.errors import EmbeddingRejectedError, MismatchError, SlotTakenError
+from common.errors import (
+    EmbeddingRejectedError,
+    MismatchError,
+    SlotTakenError,
+    UnavailableError,
+)
 from common.stream_codec import (
     MAX_MANIFEST_BYTES,
     PayloadChunk,
@@ -29,7 +34,7 @@ FORMAT = EmbeddingFormat("f", torch.bfloat16, hidden_size=2, full_tokens=8, comp
 IMAGES = (ExpectedImage(b"a", 1), ExpectedImage(b"b", 2, (True, False)))
 CREDIT_BYTES = 16
 RIGHT_CHECKSUM = 1
-REFUSALS = (EmbeddingRejectedError, MismatchError, SlotTakenError)
+REFUSALS = (EmbeddingRejectedError, MismatchError, SlotTakenError, UnavailableError)
 
 
 def check(data: bytes) -> None:

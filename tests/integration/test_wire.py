@@ -29,6 +29,8 @@ WIDE_PAYLOAD = torch.randn(8 * WIDE.full_tokens, WIDE.hidden_size).numpy().tobyt
 WIDE_MANIFEST = manifest(
     num_tiles=8, hidden_size=WIDE.hidden_size, num_bytes=PICTURE.num_tiles * WIDE_TILE_BYTES
 )
+# Well inside the payload of an HTTP/2 frame.
+DAMAGED_BYTE = 2 * CHUNK_BYTES + 1000
 NUM_CHUNKS = len(WIDE_PAYLOAD) // CHUNK_BYTES
 # Beside the chunks, a stream has its headers and its manifest.
 CUTS = [1, 100, *(count * CHUNK_BYTES for count in range(1, NUM_CHUNKS + 1))]
@@ -51,6 +53,22 @@ async def test_a_connection_that_breaks_at_any_message_is_healed(cut: int) -> No
         address, proxy = await stack.enter_async_context(cutting_proxy(server.address, iter([cut])))
         await send(sender, address)
         assert proxy.num_connections == 2
+        await sender.close()
+    assert arrived == [WIDE_PAYLOAD]
+
+
+async def test_a_bit_that_flips_on_its_way_is_seen_and_healed() -> None:
+    arrived: list[bytes] = []
+    sender = EmbeddingSender(CHUNK_BYTES)
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(receiving(8, accepted=WIDE))
+        reservation = await stack.enter_async_context(server.inbox.reserve("r1", [PICTURE]))
+        reservation.on_arrival = lambda image: arrived.append(image.embeddings.numpy().tobytes())
+        address, proxy = await stack.enter_async_context(cutting_proxy(server.address, iter(())))
+        proxy.damaged_byte = DAMAGED_BYTE
+        await send(sender, address)
+        assert proxy.damaged_byte is None
+        assert proxy.num_connections == 1
         await sender.close()
     assert arrived == [WIDE_PAYLOAD]
 

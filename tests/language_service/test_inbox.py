@@ -10,7 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import EmbeddingRejectedError, InvalidRequestError, MismatchError, SlotTakenError
+from common.errors import (
+    EmbeddingRejectedError,
+    InvalidRequestError,
+    MismatchError,
+    SlotTakenError,
+    UnavailableError,
+)
 from common.tensor_codec import checksum, tensor_bytes
 from language_service.embedding_manifest import EmbeddingFormat, Manifest
 from language_service.inbox import (
@@ -525,7 +531,9 @@ async def test_a_chunk_that_comes_twice_is_refused() -> None:
 @in_virtual_time
 async def test_damage_is_seen() -> None:
     data = bytes(TILE_BYTES)
-    message = await written(lambda writer: writer.write(0, checksum(data) ^ 1, data))
+    message = await written(
+        lambda writer: writer.write(0, checksum(data) ^ 1, data), UnavailableError
+    )
     assert message == "The chunk at byte 0 fails its checksum."
 
 
@@ -552,7 +560,7 @@ async def test_a_refused_chunk_takes_no_room_and_the_rest_may_follow() -> None:
     inbox = inbox_of(1)
     async with inbox.reserve("r1", [ONE_TILE]) as reservation:
         writer = inbox.open(manifest())
-        with pytest.raises(EmbeddingRejectedError):
+        with pytest.raises(UnavailableError):
             writer.write(0, 0, bytes(8))
         arrived = arrivals(reservation)
         fill(writer)
@@ -601,7 +609,7 @@ class RandomUse:
         self.alive: set[int] = set()
 
     async def step(self, what: str, number: int) -> None:
-        with suppress(EmbeddingRejectedError, SlotTakenError):
+        with suppress(EmbeddingRejectedError, SlotTakenError, UnavailableError):
             await getattr(self, what)(number)
         await settle()
         self.check()

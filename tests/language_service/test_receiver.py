@@ -100,7 +100,7 @@ FAULTS: dict[str, tuple[Sequence[StreamMessage], type[DvdError], str]] = {
     "after the end": ((manifest(), WHOLE, WHOLE), EmbeddingRejectedError, "expected is 256"),
     "an empty chunk": ((manifest(), chunk(DATA, 0, 0)), EmbeddingRejectedError, "or is empty"),
     "corrupt": (
-        (manifest(), replace(WHOLE, checksum=WHOLE.checksum ^ 1)), EmbeddingRejectedError,
+        (manifest(), replace(WHOLE, checksum=WHOLE.checksum ^ 1)), UnavailableError,
         "The chunk at byte 0 fails its checksum.",
     ),
     "not finite": (
@@ -159,7 +159,7 @@ async def test_one_flipped_bit_is_seen() -> None:
     data = bytearray(encode_message(WHOLE))
     data[-100] ^= 1
     async with receiving() as server, server.inbox.reserve("r1", [ONE_TILE]) as reservation:
-        with pytest.raises(EmbeddingRejectedError, match="fails its checksum"):
+        with pytest.raises(UnavailableError, match="fails its checksum"):
             await server.put_raw(encode_message(manifest()), bytes(data))
         await heals(server, reservation)
 
