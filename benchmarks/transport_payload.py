@@ -6,7 +6,7 @@ import torch
 
 from common.tensor_codec import tensor_bytes
 from language_service.embedding_manifest import EmbeddingFormat
-from language_service.inbox import ExpectedImage
+from language_service.reservation import ExpectedImage
 from protos.dvd.v1 import embedding_pb2
 
 HIDDEN_SIZE = 4096

@@ -11,7 +11,8 @@ from common.errors import EmbeddingRejectedError, UnavailableError
 from common.stream_codec import PayloadChunk, StreamMessage
 from language_service.credit import CreditWindow
 from language_service.embedding_manifest import manifest_of
-from language_service.inbox import EmbeddingWriter, Inbox
+from language_service.embedding_writer import EmbeddingWriter
+from language_service.inbox import Inbox
 from protos.dvd.v1 import embedding_pb2
 
 Response = embedding_pb2.PutEmbeddingsResponse

@@ -26,8 +26,9 @@ from common.stream_codec import (
 )
 from common.tensor_codec import checksum
 from language_service.embedding_manifest import EmbeddingFormat
-from language_service.inbox import ArrivedImage, ExpectedImage, Inbox, Reservation
+from language_service.inbox import Inbox
 from language_service.receiver import IncomingEmbedding
+from language_service.reservation import ArrivedImage, ExpectedImage, Reservation
 from protos.dvd.v1 import embedding_pb2
 
 FORMAT = EmbeddingFormat("f", torch.bfloat16, hidden_size=2, full_tokens=8, compressed_tokens=2)

@@ -16,6 +16,7 @@ with atheris.instrument_imports(
         "common.tensor_codec",
         "language_service.credit",
         "language_service.embedding_manifest",
+        "language_service.embedding_writer",
         "language_service.inbox",
         "language_service.receiver",
         "tests.fuzz.embedding_stream",

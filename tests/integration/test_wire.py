@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from common.errors import DvdError, UnavailableError
-from language_service.inbox import ExpectedImage, Reservation
+from language_service.reservation import ExpectedImage, Reservation
 from tests.cutting_proxy import cutting_proxy
 from tests.fakes import until
 from tests.language_service.receiving import (

@@ -19,14 +19,9 @@ from common.errors import (
 )
 from common.tensor_codec import checksum, tensor_bytes
 from language_service.embedding_manifest import EmbeddingFormat, Manifest
-from language_service.inbox import (
-    ArrivedImage,
-    EmbeddingWriter,
-    ExpectedImage,
-    ImageSlot,
-    Inbox,
-    Reservation,
-)
+from language_service.embedding_writer import EmbeddingWriter
+from language_service.inbox import Inbox
+from language_service.reservation import ArrivedImage, ExpectedImage, ImageSlot, Reservation
 from tests.fakes import in_virtual_time, run_in_virtual_time, settle, until
 
 FORMAT = EmbeddingFormat(

@@ -21,7 +21,7 @@ from common.errors import (
 )
 from common.rpc import each, peer_errors
 from common.stream_codec import StreamMessage, encode_message
-from language_service.inbox import ArrivedImage, ExpectedImage, Reservation
+from language_service.reservation import ArrivedImage, ExpectedImage, Reservation
 from protos.dvd.v1 import embedding_pb2, language_pb2_grpc
 from tests.fakes import until
 from tests.language_service.receiving import (

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from common.tensor_codec import checksum
 from language_service.block_tables import KvBlocks
 from language_service.embedding_manifest import EmbeddingFormat, Manifest
-from language_service.inbox import ArrivedImage, ExpectedImage, Inbox
+from language_service.inbox import Inbox
 from language_service.prompt import ImageSegment, TextSegment
+from language_service.reservation import ArrivedImage, ExpectedImage
 from language_service.scheduler import EngineLimits
 from language_service.sequence import Sequence
 from tests.fakes import pass_time, run_in_virtual_time

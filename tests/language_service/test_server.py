@@ -15,10 +15,11 @@ from language_service.answering import Accepted, Answered, AnswerEvent
 from language_service.embedding_manifest import EmbeddingFormat
 from language_service.engine import EngineStats
 from language_service.generation import GenerationFinished, TokensGenerated
-from language_service.inbox import ExpectedImage, Inbox
+from language_service.inbox import Inbox
 from language_service.logprobs import TokenLogprob, TokenLogprobs
 from language_service.metrics import LanguageMetrics
 from language_service.receiver import EmbeddingReceiver
+from language_service.reservation import ExpectedImage
 from language_service.server import LanguageServicer
 from protos.dvd.v1 import embedding_pb2, inference_pb2, language_pb2, replica_pb2
 
