@@ -116,10 +116,11 @@ class Raw:
         connection, _ = self._listener.accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         while header := connection.recv(4, socket.MSG_WAITALL):
-            left = int.from_bytes(header, "little")
-            while left:
-                at = self._received[: min(left, RAW_READ_BYTES)]
-                left -= connection.recv_into(at)
+            # All of it must be there in the end, as it is in the inbox.
+            end, at = int.from_bytes(header, "little"), 0
+            while at < end:
+                room = self._received[at : min(end, at + RAW_READ_BYTES)]
+                at += connection.recv_into(room)
             connection.sendall(b"k")
 
 

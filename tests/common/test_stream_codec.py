@@ -71,6 +71,7 @@ def agrees_with_protobuf(data: bytes) -> None:
         assert decode_message(data) == read
 
 
+@settings(deadline=None)
 @given(chunk=CHUNKS)
 def test_a_chunk_is_written_as_protobuf_writes_it_and_read_without_a_copy(
     chunk: PayloadChunk,
@@ -84,6 +85,7 @@ def test_a_chunk_is_written_as_protobuf_writes_it_and_read_without_a_copy(
     assert read.data.obj is data
 
 
+@settings(deadline=None)
 @given(manifest=MANIFESTS)
 def test_a_manifest_crosses_the_wire_whole(manifest: embedding_pb2.EmbeddingManifest) -> None:
     data = encode_message(manifest)
@@ -91,13 +93,13 @@ def test_a_manifest_crosses_the_wire_whole(manifest: embedding_pb2.EmbeddingMani
     assert decode_message(data) == manifest
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(data=st.binary(max_size=60))
 def test_any_bytes_are_read_as_protobuf_reads_them(data: bytes) -> None:
     agrees_with_protobuf(data)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(chunk=CHUNKS, edits=st.lists(st.tuples(st.integers(0, 40), st.binary(max_size=3))))
 def test_a_damaged_chunk_is_read_as_protobuf_reads_it(
     chunk: PayloadChunk, edits: list[tuple[int, bytes]]
@@ -108,6 +110,7 @@ def test_a_damaged_chunk_is_read_as_protobuf_reads_it(
     agrees_with_protobuf(data)
 
 
+@settings(deadline=None)
 @given(manifest=MANIFESTS, at=st.integers(0, 100), inserted=st.binary(max_size=2))
 def test_a_damaged_manifest_is_read_as_protobuf_reads_it(
     manifest: embedding_pb2.EmbeddingManifest, at: int, inserted: bytes
@@ -116,6 +119,7 @@ def test_a_damaged_manifest_is_read_as_protobuf_reads_it(
     agrees_with_protobuf(data[:at] + inserted + data[at + 1 :])
 
 
+@settings(deadline=None)
 @given(chunk=CHUNKS, length=st.integers(0, 40))
 def test_a_truncated_chunk_is_refused(chunk: PayloadChunk, length: int) -> None:
     data = wire_chunk(chunk)

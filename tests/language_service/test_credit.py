@@ -1,12 +1,13 @@
 """How far a sender may run ahead."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from language_service.credit import CreditWindow
 
 
+@settings(deadline=None)
 @given(
     chunks=st.lists(st.integers(1, 50), min_size=1, max_size=30), window_bytes=st.integers(100, 300)
 )
