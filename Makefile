@@ -47,7 +47,7 @@ test-all: $(INSTALLED) ## Run all tests
 FUZZ_INPUTS ?= 2000000
 .PHONY: fuzz
 fuzz: $(INSTALLED) ## Fuzz the embedding wire, guided by coverage; FUZZ_INPUTS=2000000
-	$(BIN)/pip install --quiet --constraint constraints.txt atheris
+	$(BIN)/pip install --quiet --constraint constraints.txt atheris # for this alone
 	mkdir -p build/fuzz
 	$(BIN)/python -m tests.fuzz.run build/fuzz tests/fuzz/corpus -runs=$(FUZZ_INPUTS) \
 		-max_len=2000 -print_final_stats=1 -artifact_prefix=build/fuzz/
