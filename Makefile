@@ -44,6 +44,21 @@ test: $(INSTALLED) ## Run the tests, but for the slow ones
 test-all: $(INSTALLED) ## Run all tests
 	$(BIN)/pytest
 
+FUZZ_INPUTS ?= 2000000
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## Fuzz the embedding wire, guided by coverage; FUZZ_INPUTS=2000000
+	$(BIN)/pip install --quiet --constraint constraints.txt atheris # for this alone
+	mkdir -p build/fuzz
+	$(BIN)/python -m tests.fuzz.run build/fuzz tests/fuzz/corpus -runs=$(FUZZ_INPUTS) \
+		-max_len=2000 -print_final_stats=1 -artifact_prefix=build/fuzz/
+
+SOAK_MINUTES ?= 10
+.PHONY: soak
+soak: $(INSTALLED) ## Use one cluster badly for SOAK_MINUTES=10; build/soak.json, build/soak.png
+	mkdir -p build
+	$(BIN)/python -m benchmarks.soak --minutes $(SOAK_MINUTES) \
+		--json build/soak.json --plot build/soak.png
+
 .PHONY: train
 train: $(INSTALLED) ## Train the small model from nothing, into build/training; goes on where it stopped
 	$(BIN)/python -m training.train build/training --threads 2

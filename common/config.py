@@ -50,7 +50,7 @@ class VisionServiceConfig(StrictModel):
     max_outstanding_tiles: PositiveInt = 512
     feature_cache_bytes: PositiveInt = 4 << 30
     decode_threads: PositiveInt = 2
-    chunk_bytes: int = Field(default=2 << 20, ge=64 << 10, le=4 << 20)
+    chunk_bytes: int = Field(default=1 << 20, ge=64 << 10, le=4 << 20)
 
 
 class LanguageServiceConfig(StrictModel):
@@ -67,6 +67,8 @@ class LanguageServiceConfig(StrictModel):
         kv_block_size: Tokens of a block of it.
         prefix_cache: Whether what earlier requests have computed may serve later ones.
         inbox_bytes: Budget for embeddings that are reserved, arriving or in use.
+        credit_bytes: Payload of an embedding stream that may be on its way, not yet taken in.
+        sender_silence_seconds: Time without a message after which an embedding stream is given up.
         default_max_tokens: Answer limit of requests that set none.
         system_message: `original` puts the original code's default system message before
             conversations without one; `none` adds nothing, as the published chat template.
@@ -81,6 +83,8 @@ class LanguageServiceConfig(StrictModel):
     kv_block_size: PositiveInt = 16
     prefix_cache: bool = True
     inbox_bytes: PositiveInt = 1 << 30
+    credit_bytes: int = Field(default=8 << 20, ge=8 << 20)
+    sender_silence_seconds: PositiveFloat = 10.0
     default_max_tokens: PositiveInt = 1024
     system_message: Literal["none", "original"] = "none"
 

@@ -48,6 +48,8 @@ def message_options(max_message_bytes: int) -> ChannelOptions:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
         ("grpc.http2.max_pings_without_data", 0),
+        # A starved host reads pings late and close together; that must not cut its streams.
+        ("grpc.http2.max_ping_strikes", 0),
         ("grpc.so_reuseport", 0),
     )
 

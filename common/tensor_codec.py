@@ -4,6 +4,7 @@ The vision service writes with this, the language service reads; both check with
 little-endian bytes and nothing else: no pickle, no torch.load.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -54,18 +55,28 @@ def tensor_bytes(embeddings: torch.Tensor) -> memoryview:
     return embeddings.contiguous().view(torch.uint8).numpy().data.cast("B")
 
 
-def bytes_tensor(payload: bytearray, dtype: torch.dtype, hidden_size: int) -> torch.Tensor:
+def bytes_tensor(payload: torch.Tensor, dtype: torch.dtype, hidden_size: int) -> torch.Tensor:
     """View received bytes as a tensor, without a copy.
 
     Args:
-        payload: n * hidden_size elements; the tensor keeps it alive.
+        payload: [bytes] uint8 of n * hidden_size elements.
         dtype: Element type.
         hidden_size: Width of one visual token.
 
     Returns:
         [n, hidden_size] of `dtype`.
     """
-    return torch.frombuffer(payload, dtype=dtype).view(-1, hidden_size)
+    return payload.view(dtype).view(-1, hidden_size)
+
+
+def is_finite(values: torch.Tensor) -> bool:
+    """Whether no element is infinite or NaN; as fast as memory for tensors that are finite.
+
+    Args:
+        values: Of any shape.
+    """
+    # A sum is finite only if every term is; the other way round it may have run over.
+    return math.isfinite(values.sum().item()) or bool(torch.isfinite(values).all())
 
 
 def checksum(data: bytes | memoryview) -> int:

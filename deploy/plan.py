@@ -4,6 +4,7 @@ from pathlib import Path
 
 from common.replica_server import ReplicaSpec
 from common.types import ReplicaRole
+from deploy.allocator import ALLOCATOR
 from deploy.config import DeployConfig, PlacementConfig
 from deploy.placement import ReplicaPlan
 from language_service.actor import LanguageActor
@@ -35,7 +36,7 @@ def plan_replicas(config: DeployConfig, model_dir: Path, device: str) -> list[Re
             ),
             placement=vision.placement,
             num_gpus=_num_gpus(vision.placement, device),
-            env_vars=_thread_budget(vision.service.num_threads),
+            env_vars=_process_environment(vision.service.num_threads),
         )
         for name in _names(ReplicaRole.VISION, vision.placement)
     ] + [
@@ -46,7 +47,7 @@ def plan_replicas(config: DeployConfig, model_dir: Path, device: str) -> list[Re
             arguments=(ReplicaSpec(name, model_dir, device, host), language.service),
             placement=language.placement,
             num_gpus=_num_gpus(language.placement, device),
-            env_vars=_thread_budget(language.service.num_threads),
+            env_vars=_process_environment(language.service.num_threads),
         )
         for name in _names(ReplicaRole.LANGUAGE, language.placement)
     ]
@@ -62,6 +63,8 @@ def _num_gpus(placement: PlacementConfig, device: str) -> float:
     return 1.0 if device == "cuda" else 0.0
 
 
-def _thread_budget(num_threads: int) -> dict[str, str]:
-    # Set before the process starts: the thread pools of OpenMP are sized on import.
-    return {"OMP_NUM_THREADS": str(num_threads), "TOKENIZERS_PARALLELISM": "false"}
+def _process_environment(num_threads: int) -> dict[str, str]:
+    # Set before the process starts: the allocator reads it then, and OpenMP sizes its thread pools
+    # on import.
+    threads = {"OMP_NUM_THREADS": str(num_threads), "TOKENIZERS_PARALLELISM": "false"}
+    return threads | ALLOCATOR

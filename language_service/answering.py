@@ -17,10 +17,11 @@ from language_service.choices import Choices
 from language_service.engine import LanguageEngine
 from language_service.generation import GenerationFinished, GenerationRequest, TokensGenerated
 from language_service.generation_defaults import SamplingDefaults, check_token_ids
-from language_service.inbox import ArrivedImage, Inbox, Reservation
+from language_service.inbox import Inbox
 from language_service.picture_reuse import reuse_pictures
 from language_service.prompt import Prompt, PromptLayout, VisualSegment
 from language_service.requests import LanguageRequest
+from language_service.reservation import ArrivedImage, Reservation
 from language_service.token_keys import picture_identity
 from language_service.tokenizer import ChatTokenizer
 

@@ -21,6 +21,7 @@ class Manifest:
         request_id: Request that the picture belongs to.
         image_index: Position among the request's pictures.
         attempt: Count of earlier tries.
+        repeat: Count of earlier streams of this try.
         image_key: Hash of the picture's bytes and processing options.
         model_fingerprint: Of the sender's model.
         dtype: Element type of the payload.
@@ -32,12 +33,17 @@ class Manifest:
     request_id: str
     image_index: int
     attempt: int
+    repeat: int
     image_key: bytes
     model_fingerprint: str
     dtype: torch.dtype
     hidden_size: int
     tile_tokens: tuple[int, ...]
     num_bytes: int
+
+    def is_after(self, other: "Manifest") -> bool:
+        """Whether this stream was opened after another one for the same place."""
+        return (self.attempt, self.repeat) > (other.attempt, other.repeat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,7 @@ def manifest_of(wire: embedding_pb2.EmbeddingManifest) -> Manifest:
         request_id=wire.slot.request_id,
         image_index=wire.slot.image_index,
         attempt=wire.slot.attempt,
+        repeat=wire.slot.repeat,
         image_key=wire.image_key,
         model_fingerprint=wire.model_fingerprint,
         dtype=torch_dtype(wire.dtype),

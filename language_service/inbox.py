@@ -8,80 +8,14 @@ router saves is given back as soon as a manifest names it. Used from the event l
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import torch
-
 from common.errors import EmbeddingRejectedError, InvalidRequestError, SlotTakenError
-from common.tensor_codec import bytes_tensor, checksum
 from language_service.embedding_manifest import EmbeddingFormat, Manifest
-
-
-@dataclass(frozen=True, slots=True)
-class ExpectedImage:
-    """A picture that will arrive.
-
-    Attributes:
-        image_key: Hash of its bytes and processing options.
-        num_tiles: Tiles, thumbnail included.
-        compressed: Whether each tile is compressed; None where that is not decided yet.
-    """
-
-    image_key: bytes
-    num_tiles: int
-    compressed: tuple[bool, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ArrivedImage:
-    """A picture that is here, whole and checked.
-
-    Attributes:
-        image_index: Position among the request's pictures.
-        embeddings: [visual tokens, hidden_size].
-        tile_tokens: Visual tokens of each tile.
-    """
-
-    image_index: int
-    embeddings: torch.Tensor
-    tile_tokens: tuple[int, ...]
-
-
-@dataclass(slots=True)
-class ImageSlot:
-    """The place of one picture: expected, then being written, then full; or not needed at all.
-
-    Attributes:
-        expected: The picture.
-        reserved_bytes: Held for it.
-        tile_tokens: Visual tokens of each tile; None until they are decided.
-        writer: Who is writing it.
-        is_open: Whether it may still be written.
-    """
-
-    expected: ExpectedImage
-    reserved_bytes: int
-    tile_tokens: tuple[int, ...] | None = None
-    writer: "EmbeddingWriter | None" = None
-    is_open: bool = True
-
-
-class Reservation:
-    """The places of one request's pictures."""
-
-    def __init__(self, request_id: str, slots: list[ImageSlot]) -> None:
-        self.request_id = request_id
-        self.slots = slots
-        self.is_released = False
-        self.on_arrival: Callable[[ArrivedImage], None] = lambda _: None
-        """Told of each picture once; set it before the first can come."""
-
-    @property
-    def reserved_bytes(self) -> int:
-        """Bytes held by this request."""
-        return sum(slot.reserved_bytes for slot in self.slots)
+from language_service.embedding_writer import EmbeddingWriter
+from language_service.reservation import ExpectedImage, ImageSlot, Reservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +81,7 @@ class Inbox:
             slot.is_open, slot.reserved_bytes = False, 0
         self._admit_waiting()
 
-    def open(self, manifest: Manifest) -> "EmbeddingWriter":
+    def open(self, manifest: Manifest) -> EmbeddingWriter:
         """Check a manifest and take memory for its payload.
 
         Raises:
@@ -170,12 +104,15 @@ class Inbox:
             raise EmbeddingRejectedError(
                 "The embedding has another resolution than the one decided for it."
             )
-        if slot.writer is not None and slot.writer.manifest.attempt >= manifest.attempt:
+        if slot.writer is not None and not manifest.is_after(slot.writer.manifest):
             raise SlotTakenError("Another attempt is writing this picture.")
-        slot.writer = EmbeddingWriter(self, reservation, slot, manifest)
+        slot.writer = EmbeddingWriter(reservation, slot, manifest, self._note_commit)
         slot.tile_tokens, slot.reserved_bytes = manifest.tile_tokens, manifest.num_bytes
         self._admit_waiting()
         return slot.writer
+
+    def _note_commit(self, manifest: Manifest) -> None:
+        self.received_bytes += manifest.num_bytes
 
     def _slot(self, image: ExpectedImage) -> ImageSlot:
         if image.compressed is None:
@@ -202,73 +139,3 @@ class Inbox:
             del self._waiting[request_id]
             self._reservations[request_id] = turn.reservation
             turn.admitted.set()
-
-
-class EmbeddingWriter:
-    """Receives one embedding in order; nothing is visible before the commit."""
-
-    def __init__(
-        self, inbox: Inbox, reservation: Reservation, slot: ImageSlot, manifest: Manifest
-    ) -> None:
-        self.manifest = manifest
-        self._inbox = inbox
-        self._reservation = reservation
-        self._slot = slot
-        self._payload = bytearray(manifest.num_bytes)
-        self._received = 0
-
-    def write(self, byte_offset: int, checksum_value: int, data: bytes) -> None:
-        """Take one chunk.
-
-        Raises:
-            SlotTakenError: A later attempt replaced this one.
-            EmbeddingRejectedError: Out of order, too long, empty, damaged, or no longer wanted.
-        """
-        self._check_turn()
-        if byte_offset != self._received:
-            raise EmbeddingRejectedError(
-                f"A chunk starts at byte {byte_offset}; expected is {self._received}."
-            )
-        end = byte_offset + len(data)
-        if not data or end > self.manifest.num_bytes:
-            raise EmbeddingRejectedError(
-                f"A chunk ends at byte {end} of {self.manifest.num_bytes} or is empty."
-            )
-        if checksum(data) != checksum_value:
-            raise EmbeddingRejectedError(f"The chunk at byte {byte_offset} fails its checksum.")
-        self._payload[byte_offset:end] = data
-        self._received = end
-
-    def commit(self) -> None:
-        """Make the embedding visible.
-
-        Raises:
-            SlotTakenError: A later attempt replaced this one.
-            EmbeddingRejectedError: Bytes are missing, a value is not finite, or the request ended.
-        """
-        self._check_turn()
-        if self._received != self.manifest.num_bytes:
-            raise EmbeddingRejectedError(
-                f"The stream ended after {self._received} of {self.manifest.num_bytes} bytes."
-            )
-        manifest = self.manifest
-        embeddings = bytes_tensor(self._payload, manifest.dtype, manifest.hidden_size)
-        if not torch.isfinite(embeddings).all():
-            raise EmbeddingRejectedError("The embedding holds a value that is not finite.")
-        self._slot.is_open = False
-        self._slot.writer = None
-        self._inbox.received_bytes += manifest.num_bytes
-        self._reservation.on_arrival(
-            ArrivedImage(manifest.image_index, embeddings, manifest.tile_tokens)
-        )
-
-    def close(self) -> None:
-        """Give the place up unless it was committed, so that another attempt may write."""
-        if self._slot.writer is self:
-            self._slot.writer = None
-
-    def _check_turn(self) -> None:
-        if self._reservation.is_released:
-            raise EmbeddingRejectedError("No request waits for this embedding.")
-        if self._slot.writer is not self:
-            raise SlotTakenError("A later attempt is writing this picture.")

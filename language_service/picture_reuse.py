@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from language_service.block_tables import PrefixHold
 from language_service.embedding_manifest import EmbeddingFormat
 from language_service.engine import LanguageEngine
-from language_service.inbox import ExpectedImage
 from language_service.prompt import HeldSegment, Prompt, PromptLayout, TextSegment
+from language_service.reservation import ExpectedImage
 from language_service.token_keys import TokenKeys, picture_identity
 
 

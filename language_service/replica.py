@@ -24,11 +24,11 @@ from language_service.inbox import Inbox
 from language_service.kv_cache import KvCache
 from language_service.metrics import LanguageMetrics
 from language_service.packed_linear import pack_linears
+from language_service.receiver import EmbeddingReceiver
 from language_service.scheduler import EngineLimits
-from language_service.server import SERVICE_NAME, LanguageServicer
+from language_service.server import SERVICE_NAME, LanguageServicer, add_language_service
 from language_service.tokenizer import ORIGINAL_SYSTEM_MESSAGE, ChatTokenizer
 from language_service.weights import load_language_model
-from protos.dvd.v1 import language_pb2_grpc
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +78,9 @@ class LanguageReplica:
         self.answerer = Answerer(tokenizer, self.inbox, self.engine, defaults)
         metrics = LanguageMetrics(self.engine, self.answerer, self.inbox, held)
         self._server = ReplicaServer(identity, metrics.registry, MAX_MESSAGE_BYTES)
-        language_pb2_grpc.add_LanguageServiceServicer_to_server(
-            LanguageServicer(info, self.answerer, self.inbox, self.engine, metrics),
+        receiver = EmbeddingReceiver(self.inbox, config.credit_bytes, config.sender_silence_seconds)
+        add_language_service(
+            LanguageServicer(info, self.answerer, self.inbox, receiver, self.engine, metrics),
             self._server.rpc.server,
         )
         self.engine.warm_up()

@@ -9,7 +9,7 @@ from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import InvalidRequestError
 from common.sampling_wire import read_sampling
 from common.types import Role, SamplingRequest
-from language_service.inbox import ExpectedImage
+from language_service.reservation import ExpectedImage
 from protos.dvd.v1 import inference_pb2, language_pb2
 
 ROLES = {

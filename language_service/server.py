@@ -3,18 +3,20 @@
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from common.errors import EmbeddingRejectedError
+import grpc
+
 from common.load_watch import watch_load
 from common.rpc import RpcContext, remaining_seconds
 from common.sampling_wire import WIRE_FINISH_REASONS, write_choice, write_stop
+from common.stream_codec import StreamMessage, decode_message
 from common.types import ChoiceEnd
 from language_service.answering import Accepted, Answered, Answerer, AnswerEvent
-from language_service.embedding_manifest import manifest_of
 from language_service.engine import LanguageEngine
 from language_service.generation import GenerationFinished
-from language_service.inbox import EmbeddingWriter, Inbox
+from language_service.inbox import Inbox
 from language_service.logprobs import TokenLogprob, TokenLogprobs
 from language_service.metrics import LanguageMetrics
+from language_service.receiver import EmbeddingReceiver
 from language_service.requests import read_request
 from protos.dvd.v1 import (
     embedding_pb2,
@@ -35,12 +37,14 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
         info: replica_pb2.ServerInfo,
         answerer: Answerer,
         inbox: Inbox,
+        receiver: EmbeddingReceiver,
         engine: LanguageEngine,
         metrics: LanguageMetrics,
     ) -> None:
         self._info = info
         self._answerer = answerer
         self._inbox = inbox
+        self._receiver = receiver
         self._engine = engine
         self._metrics = metrics
 
@@ -63,29 +67,14 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
             async for event in events:
                 yield self._event(event)
 
-    async def PutEmbeddings(
-        self,
-        request: AsyncIterator[embedding_pb2.PutEmbeddingsRequest],
-        context: RpcContext,
+    async def PutEmbeddings(  # type: ignore[override]  # our codec reads the requests
+        self, request: AsyncIterator[StreamMessage], context: RpcContext
     ) -> AsyncIterator[embedding_pb2.PutEmbeddingsResponse]:
         """Receive one picture's embedding."""
-        opening = await anext(aiter(request), None)
-        if opening is None or opening.WhichOneof("message") != "manifest":
-            raise EmbeddingRejectedError("An embedding stream opens with its manifest.")
-        writer = self._inbox.open(manifest_of(opening.manifest))
-        try:
-            num_bytes = writer.manifest.num_bytes
-            # Room for the whole payload is reserved, so the sender gets all its credit at once.
-            yield embedding_pb2.PutEmbeddingsResponse(
-                credit=embedding_pb2.EmbeddingCredit(limit_bytes=num_bytes)
-            )
-            await _receive(request, writer)
-            self._metrics.embedding_bytes.labels("received").inc(num_bytes)
-            yield embedding_pb2.PutEmbeddingsResponse(
-                committed=embedding_pb2.EmbeddingCommitted(num_bytes=num_bytes)
-            )
-        finally:
-            writer.close()
+        async with aclosing(self._receiver.receive(aiter(request))) as responses:
+            async for response in responses:
+                self._metrics.embedding_bytes.labels("received").inc(response.committed.num_bytes)
+                yield response
 
     async def WatchLoad(
         self,
@@ -159,12 +148,18 @@ def _choice_end(finished: GenerationFinished) -> inference_pb2.ChoiceEnd:
     )
 
 
-async def _receive(
-    requests: AsyncIterator[embedding_pb2.PutEmbeddingsRequest], writer: EmbeddingWriter
+def add_language_service(
+    servicer: language_pb2_grpc.LanguageServiceServicer, server: grpc.aio.Server
 ) -> None:
-    async for message in requests:
-        if message.WhichOneof("message") != "chunk":
-            raise EmbeddingRejectedError("Only chunks may follow the manifest.")
-        chunk = message.chunk
-        writer.write(chunk.byte_offset, chunk.checksum, chunk.inline)
-    writer.commit()
+    """Serve on a server; embedding streams are read by our own codec."""
+    language_pb2_grpc.add_LanguageServiceServicer_to_server(servicer, server)
+    server.add_registered_method_handlers(
+        SERVICE_NAME,
+        {
+            "PutEmbeddings": grpc.stream_stream_rpc_method_handler(
+                servicer.PutEmbeddings,
+                decode_message,
+                embedding_pb2.PutEmbeddingsResponse.SerializeToString,
+            )
+        },
+    )

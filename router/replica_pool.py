@@ -1,12 +1,13 @@
 """The replicas of one role as this router knows them: roster in, placements out.
 
 The roster says who exists; a load stream to each says who is alive and how busy. A replica takes
-work once it has confirmed who it is, and no more when its stream breaks.
+work once it has confirmed who it is and that it serves our model, and no more when its stream
+breaks. Whoever serves another model is refused, with both fingerprints in the log.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
@@ -49,6 +50,7 @@ class PooledReplica(Generic[C]):
         self.placed_work = 0
         self.reported_work = 0
         self.last_placed = 0
+        self._is_refused = False
         self._num_leases = 0
         self._released = asyncio.Event()
         self._released.set()
@@ -82,7 +84,7 @@ class PooledReplica(Generic[C]):
         while True:
             try:
                 info = await self.client.server_info(INFO_TIMEOUT_SECONDS)
-                if info.replica.incarnation == self.address.incarnation:
+                if self._is_confirmed(info.replica):
                     self.dtype = info.dtype
                     async for load in self.client.watch_load():
                         self.reported_work = load.outstanding_work
@@ -92,6 +94,14 @@ class PooledReplica(Generic[C]):
                     log.warning("lost %s: %s", self.address.name, error.message)
             self._set_up(False)
             await asyncio.sleep(RECONNECT_SECONDS)
+
+    def _is_confirmed(self, replica: replica_pb2.Replica) -> bool:
+        if replica.incarnation != self.address.incarnation:
+            return False
+        if replica.fingerprint != self.address.fingerprint and not self._is_refused:
+            self._is_refused = True
+            log_mismatch(self.address.name, replica.fingerprint, self.address.fingerprint)
+        return replica.fingerprint == self.address.fingerprint
 
     def _set_up(self, is_up: bool) -> None:
         if is_up != self.is_up:
@@ -123,6 +133,7 @@ class ReplicaPool(Generic[C]):
         self._replicas: dict[str, PooledReplica[C]] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._finishing: dict[asyncio.Task[None], C] = {}
+        self._refused: set[ReplicaAddress] = set()
         self._placements = 0
         self._changed = asyncio.Event()
 
@@ -143,11 +154,9 @@ class ReplicaPool(Generic[C]):
         Who only left may finish what it has begun, because Ray may be wrong about it; who was
         replaced is known to be gone.
         """
-        wanted = {
-            entry.name: entry
-            for entry in roster
-            if entry.role is self._role and entry.fingerprint == self._fingerprint
-        }
+        ours = [entry for entry in roster if entry.role is self._role]
+        wanted = {entry.name: entry for entry in ours if entry.fingerprint == self._fingerprint}
+        self._refuse(entry for entry in ours if entry.name not in wanted)
         for name, replica in list(self._replicas.items()):
             if wanted.get(name) != replica.address:
                 await self._drop(name, may_finish=name not in wanted)
@@ -187,6 +196,12 @@ class ReplicaPool(Generic[C]):
             task.cancel()
             await client.close()
 
+    def _refuse(self, strangers: Iterable[ReplicaAddress]) -> None:
+        refused = set(strangers)
+        for entry in refused - self._refused:
+            log_mismatch(entry.name, entry.fingerprint, self._fingerprint)
+        self._refused = refused
+
     async def _drop(self, name: str, may_finish: bool) -> None:
         self._watches.pop(name).cancel()
         replica = self._replicas.pop(name)
@@ -196,3 +211,8 @@ class ReplicaPool(Generic[C]):
         task = asyncio.create_task(replica.close_when_released())
         self._finishing[task] = replica.client
         task.add_done_callback(self._finishing.pop)
+
+
+def log_mismatch(name: str, theirs: str, ours: str) -> None:
+    """Tell the operator why a replica gets no work."""
+    log.error("refused %s: model fingerprint differs: it serves %s, ours is %s", name, theirs, ours)

@@ -1,24 +1,26 @@
 """Streams one projected picture into a language replica's inbox, within its credit.
 
 The stream opens with the manifest; the receiver answers with credit in bytes; chunks follow, each
-with its checksum; the receiver's last word is the commit.
+with its checksum; the receiver's last word is the commit. A stream that breaks is repeated once.
 """
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import grpc
 
-from common.errors import DvdError, UnavailableError
-from common.rpc import open_channel
-from common.rpc_status import error_of
-from common.tensor_codec import ByteSpan, checksum, plan_chunks
-from protos.dvd.v1 import embedding_pb2, language_pb2_grpc
+from common.errors import DeadlineExpiredError, UnavailableError
+from common.rpc import peer_errors
+from common.stream_codec import PayloadChunk, StreamMessage
+from common.tensor_codec import checksum, plan_chunks
+from protos.dvd.v1 import embedding_pb2
+from vision_service.language_peers import LanguagePeers
 
-Stream = grpc.aio.StreamStreamCall[
-    embedding_pb2.PutEmbeddingsRequest, embedding_pb2.PutEmbeddingsResponse
-]
+Stream = grpc.aio.StreamStreamCall[StreamMessage, embedding_pb2.PutEmbeddingsResponse]
+
+MAX_STREAMS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,15 @@ class Transfer:
 
 
 class EmbeddingSender:
-    """Keeps one channel per language replica."""
+    """Sends to any number of language replicas, any number of embeddings at a time.
+
+    Args:
+        chunk_bytes: Most payload bytes of a message.
+    """
 
     def __init__(self, chunk_bytes: int) -> None:
         self._chunk_bytes = chunk_bytes
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._peers = LanguagePeers()
 
     async def send(
         self,
@@ -52,7 +58,7 @@ class EmbeddingSender:
 
         Args:
             destination: `host:port` of the language replica.
-            manifest: Describes the payload.
+            manifest: Describes the payload; its slot's `repeat` counts the streams that broke.
             payload: All bytes, tile after tile.
             timeout_seconds: Time left; None for no limit.
 
@@ -61,70 +67,72 @@ class EmbeddingSender:
                 that comes between chunks may be told as UnavailableError too.
         """
         started = time.monotonic()
-        stub = language_pb2_grpc.LanguageServiceStub(self._channel(destination))
-        stream: Stream = stub.PutEmbeddings(timeout=timeout_seconds)
-        try:
-            await self._write(stream, manifest, payload)
-            await self._read_commit(stream)
-        except grpc.aio.AioRpcError as failure:
-            raise error_of(failure) from failure
-        except asyncio.InvalidStateError as ended:
-            # grpc's word for a write on a stream that the receiver has ended: its status says why.
-            raise await _status(stream) from ended
-        finally:
-            stream.cancel()
+        for repeat in range(MAX_STREAMS):
+            manifest.slot.repeat = repeat
+            elapsed = time.monotonic() - started
+            try:
+                await self._send_once(
+                    destination, manifest, payload, _left(timeout_seconds, elapsed)
+                )
+                break
+            except UnavailableError:
+                if repeat == MAX_STREAMS - 1:
+                    raise
         return Transfer(len(payload), time.monotonic() - started)
 
     async def close(self) -> None:
         """Close every channel."""
-        for channel in self._channels.values():
-            await channel.close()
-        self._channels.clear()
+        await self._peers.close()
 
-    def _channel(self, destination: str) -> grpc.aio.Channel:
-        if destination not in self._channels:
-            self._channels[destination] = open_channel(destination)
-        return self._channels[destination]
+    async def _send_once(
+        self,
+        destination: str,
+        manifest: embedding_pb2.EmbeddingManifest,
+        payload: memoryview,
+        timeout_seconds: float | None,
+    ) -> None:
+        with peer_errors():
+            async with self._peers.lease(destination) as put_embeddings:
+                stream = put_embeddings(timeout=timeout_seconds)
+                try:
+                    # A write on a stream that the receiver has ended; reading on says why.
+                    with suppress(asyncio.InvalidStateError):
+                        await self._write(stream, manifest, payload)
+                    await _read_commit(stream)
+                finally:
+                    stream.cancel()
 
     async def _write(
         self, stream: Stream, manifest: embedding_pb2.EmbeddingManifest, payload: memoryview
     ) -> None:
-        await stream.write(embedding_pb2.PutEmbeddingsRequest(manifest=manifest))
+        await stream.write(manifest)
         token_bytes = len(payload) // sum(manifest.tile_tokens)
         tile_bytes = [tokens * token_bytes for tokens in manifest.tile_tokens]
         credit = 0
         for span in plan_chunks(tile_bytes, self._chunk_bytes):
-            while span.offset + span.length > credit:
+            end = span.offset + span.length
+            while end > credit:
                 credit = (await _next(stream)).credit.limit_bytes
-            await stream.write(_chunk(payload, span))
+            data = payload[span.offset : end]
+            await stream.write(PayloadChunk(span.offset, checksum(data), data))
         await stream.done_writing()
 
-    @staticmethod
-    async def _read_commit(stream: Stream) -> None:
-        while not (await _next(stream)).HasField("committed"):
-            pass
 
-
-def _chunk(payload: memoryview, span: ByteSpan) -> embedding_pb2.PutEmbeddingsRequest:
-    data = bytes(payload[span.offset : span.offset + span.length])
-    return embedding_pb2.PutEmbeddingsRequest(
-        chunk=embedding_pb2.EmbeddingChunk(
-            byte_offset=span.offset, checksum=checksum(data), inline=data
-        )
-    )
+async def _read_commit(stream: Stream) -> None:
+    while not (await _next(stream)).HasField("committed"):
+        pass
 
 
 async def _next(stream: Stream) -> embedding_pb2.PutEmbeddingsResponse:
     response = await stream.read()
     if not isinstance(response, embedding_pb2.PutEmbeddingsResponse):
-        raise await _status(stream)
+        raise UnavailableError("The language replica ended the stream before its commit.")
     return response
 
 
-async def _status(stream: Stream) -> DvdError:
-    code, details = await stream.code(), await stream.details()
-    trailing = await stream.trailing_metadata()
-    if code is grpc.StatusCode.OK:
-        return UnavailableError("The language replica ended the stream before its commit.")
-    initial = await stream.initial_metadata()
-    return error_of(grpc.aio.AioRpcError(code, initial, trailing, details=details))
+def _left(timeout_seconds: float | None, elapsed_seconds: float) -> float | None:
+    if timeout_seconds is None:
+        return None
+    if elapsed_seconds >= timeout_seconds:
+        raise DeadlineExpiredError("The deadline passed.")
+    return timeout_seconds - elapsed_seconds

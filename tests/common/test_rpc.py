@@ -312,3 +312,28 @@ async def test_a_port_is_taken_where_none_is_given() -> None:
     server = RpcServer()
     assert await server.start(f"{HOST}:0", []) > 0
     await server.stop(0)
+
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PING, GOAWAY, ACK, HEADER_BYTES = 6, 7, 1, 9
+
+
+def http2_frame(kind: int, payload: bytes) -> bytes:
+    """A frame of HTTP/2 for the whole connection, without flags."""
+    return len(payload).to_bytes(3, "big") + bytes((kind, 0)) + bytes(4) + payload
+
+
+async def test_keepalive_pings_that_come_late_and_close_together_break_no_connection() -> None:
+    """On a host without time to spare, pings queue up; what streams on must not be cut for it."""
+    async with serving(ADD_VISION, Vision()) as loopback:
+        reader, writer = await asyncio.open_connection(HOST, loopback.address.split(":")[1])
+        writer.write(PREFACE + http2_frame(4, b""))
+        for number in range(10):
+            writer.write(http2_frame(PING, number.to_bytes(8, "big")))
+            kind = flags = 0
+            while (kind, flags) != (PING, ACK):
+                header = await reader.readexactly(HEADER_BYTES)
+                await reader.readexactly(int.from_bytes(header[:3], "big"))
+                kind, flags = header[3], header[4]
+                assert kind != GOAWAY
+        writer.close()

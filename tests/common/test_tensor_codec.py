@@ -16,6 +16,7 @@ from common.tensor_codec import (
     ByteSpan,
     bytes_tensor,
     checksum,
+    is_finite,
     plan_chunks,
     tensor_bytes,
     torch_dtype,
@@ -30,6 +31,11 @@ def spans(*pairs: tuple[int, int]) -> list[ByteSpan]:
     return [ByteSpan(offset, length) for offset, length in pairs]
 
 
+def received(payload: bytes | memoryview) -> torch.Tensor:
+    """Bytes as the inbox holds them."""
+    return torch.frombuffer(bytearray(payload), dtype=torch.uint8)
+
+
 @given(
     rows=st.integers(1, 7),
     width=st.integers(1, 9),
@@ -41,7 +47,7 @@ def test_any_bits_survive_the_wire(
 ) -> None:
     num_bytes = rows * width * dtype.itemsize
     bits = data.draw(st.binary(min_size=num_bytes, max_size=num_bytes))
-    tensor = bytes_tensor(bytearray(bits), dtype, width)
+    tensor = bytes_tensor(received(bits), dtype, width)
     assert tensor.dtype is dtype
     assert tensor.shape == (rows, width)
     assert bytes(tensor_bytes(tensor)) == bits
@@ -50,7 +56,7 @@ def test_any_bits_survive_the_wire(
 @pytest.mark.parametrize("dtype", TORCH_DTYPES.values())
 def test_values_survive_the_wire(dtype: torch.dtype) -> None:
     tensor = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
-    assert torch.equal(bytes_tensor(bytearray(tensor_bytes(tensor)), dtype, 3), tensor)
+    assert torch.equal(bytes_tensor(received(tensor_bytes(tensor)), dtype, 3), tensor)
 
 
 def test_the_wire_is_little_endian() -> None:
@@ -64,15 +70,38 @@ def test_bfloat16_is_the_upper_half_of_float32() -> None:
 
 def test_a_transposed_tensor_is_sent_row_by_row() -> None:
     tensor = torch.arange(6, dtype=torch.float32).view(2, 3).T
-    assert torch.equal(bytes_tensor(bytearray(tensor_bytes(tensor)), torch.float32, 2), tensor)
+    assert torch.equal(bytes_tensor(received(tensor_bytes(tensor)), torch.float32, 2), tensor)
 
 
 def test_neither_way_copies() -> None:
-    payload = bytearray(8)
+    payload = received(bytes(8))
     tensor = bytes_tensor(payload, torch.float32, 2)
     tensor_bytes(tensor)[:4] = np.float32(7).tobytes()
     assert tensor[0, 0] == 7
-    assert payload[:4] == np.float32(7).tobytes()
+    assert bytes(tensor_bytes(payload))[:4] == np.float32(7).tobytes()
+
+
+LARGEST = {dtype: torch.finfo(dtype).max for dtype in TORCH_DTYPES.values()}
+
+
+@pytest.mark.parametrize("dtype", TORCH_DTYPES.values())
+@pytest.mark.parametrize("at", [0, 500, 999])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_one_value_that_is_not_finite_is_found(dtype: torch.dtype, at: int, value: float) -> None:
+    values = torch.ones(10, 100, dtype=dtype)
+    assert is_finite(values)
+    values.view(-1)[at] = value
+    assert not is_finite(values)
+
+
+@pytest.mark.parametrize("dtype", TORCH_DTYPES.values())
+def test_infinities_that_cancel_out_are_found(dtype: torch.dtype) -> None:
+    assert not is_finite(torch.tensor([[float("inf"), float("-inf")]], dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", TORCH_DTYPES.values())
+def test_finite_values_whose_sum_is_not_are_finite(dtype: torch.dtype) -> None:
+    assert is_finite(torch.full((4, 4), LARGEST[dtype], dtype=dtype))
 
 
 @pytest.mark.parametrize(("wire", "dtype"), TORCH_DTYPES.items())

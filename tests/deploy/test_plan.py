@@ -8,6 +8,7 @@ import pytest
 from common.config import ImageLimits, LanguageServiceConfig, VisionServiceConfig
 from common.replica_server import ReplicaSpec
 from common.types import ReplicaRole
+from deploy.allocator import ALLOCATOR
 from deploy.config import DeployConfig
 from deploy.placement import ReplicaPlan
 from deploy.plan import plan_replicas
@@ -94,3 +95,8 @@ def test_threads_are_bounded_before_the_process_starts() -> None:
     )
     assert vision.env_vars["OMP_NUM_THREADS"] == "3"
     assert language.env_vars["OMP_NUM_THREADS"] == "5"
+
+
+def test_every_replica_has_the_allocator_settings() -> None:
+    for each in plan(**placement("vision", replicas=2)):
+        assert each.env_vars.items() >= ALLOCATOR.items()

@@ -28,7 +28,6 @@ from router.server import RouterSettings
 from tests.loopback import HOST, serving
 
 PATIENCE_SECONDS = 30.0
-INFO = replica_pb2.ServerInfo(replica=replica_pb2.Replica(incarnation="first"))
 
 
 class IdleReplica:
@@ -112,12 +111,15 @@ class Supervisor:
 async def supervisor(flash_model_dir: Path) -> AsyncIterator[Supervisor]:
     roster = Roster()
     servicer = NoticingServicer(roster)
+    served = fingerprint(flash_model_dir)
+    who = replica_pb2.Replica(incarnation="first", fingerprint=served)
+    info = replica_pb2.ServerInfo(replica=who)
     vision = IdleVision(
-        vision_pb2.VisionServiceGetServerInfoResponse(info=INFO),
+        vision_pb2.VisionServiceGetServerInfoResponse(info=info),
         vision_pb2.VisionServiceWatchLoadResponse(),
     )
     language = IdleLanguage(
-        language_pb2.LanguageServiceGetServerInfoResponse(info=INFO),
+        language_pb2.LanguageServiceGetServerInfoResponse(info=info),
         language_pb2.LanguageServiceWatchLoadResponse(),
     )
     async with (

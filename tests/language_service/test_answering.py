@@ -24,7 +24,7 @@ from language_service.generation import (
     TokensGenerated,
 )
 from language_service.generation_defaults import SamplingDefaults
-from language_service.inbox import ExpectedImage, Inbox
+from language_service.inbox import Inbox
 from language_service.prefix_index import PrefixMatch
 from language_service.prompt import (
     HeldSegment,
@@ -34,6 +34,7 @@ from language_service.prompt import (
     VisualSegment,
 )
 from language_service.requests import LanguageRequest
+from language_service.reservation import ExpectedImage
 from language_service.token_keys import TokenKeys, picture_identity
 from tests.fakes import settle
 
@@ -155,7 +156,7 @@ class Language:
         """Fill one picture's place with equal values."""
         data = bytes(tensor_bytes(torch.full((4, 2), value)))
         writer = self.inbox.open(
-            Manifest("r1", index, 0, image.image_key, "ours", torch.float32, 2, (4,), len(data))
+            Manifest("r1", index, 0, 0, image.image_key, "ours", torch.float32, 2, (4,), len(data))
         )
         writer.write(0, checksum(data), data)
         writer.commit()

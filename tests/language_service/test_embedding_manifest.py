@@ -22,6 +22,7 @@ MANIFEST = Manifest(
     request_id="r1",
     image_index=0,
     attempt=0,
+    repeat=0,
     image_key=b"key",
     model_fingerprint="ours",
     dtype=torch.bfloat16,
@@ -95,7 +96,7 @@ def test_without_a_gate_only_full_tiles_are_possible() -> None:
 
 def test_the_wire_message_is_read_whole() -> None:
     wire = embedding_pb2.EmbeddingManifest(
-        slot=embedding_pb2.EmbeddingSlot(request_id="r1", image_index=2, attempt=1),
+        slot=embedding_pb2.EmbeddingSlot(request_id="r1", image_index=2, attempt=1, repeat=3),
         image_key=b"key",
         model_fingerprint="ours",
         dtype=embedding_pb2.D_TYPE_FLOAT32,
@@ -103,7 +104,9 @@ def test_the_wire_message_is_read_whole() -> None:
         tile_tokens=[16, 4],
         num_bytes=640,
     )
-    expected = replace(MANIFEST, image_index=2, attempt=1, dtype=torch.float32, num_bytes=640)
+    expected = replace(
+        MANIFEST, image_index=2, attempt=1, repeat=3, dtype=torch.float32, num_bytes=640
+    )
     assert manifest_of(wire) == expected
 
 

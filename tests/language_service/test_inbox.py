@@ -10,17 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.errors import EmbeddingRejectedError, InvalidRequestError, MismatchError, SlotTakenError
+from common.errors import (
+    EmbeddingRejectedError,
+    InvalidRequestError,
+    MismatchError,
+    SlotTakenError,
+    UnavailableError,
+)
 from common.tensor_codec import checksum, tensor_bytes
 from language_service.embedding_manifest import EmbeddingFormat, Manifest
-from language_service.inbox import (
-    ArrivedImage,
-    EmbeddingWriter,
-    ExpectedImage,
-    ImageSlot,
-    Inbox,
-    Reservation,
-)
+from language_service.embedding_writer import EmbeddingWriter
+from language_service.inbox import Inbox
+from language_service.reservation import ArrivedImage, ExpectedImage, ImageSlot, Reservation
 from tests.fakes import in_virtual_time, run_in_virtual_time, settle, until
 
 FORMAT = EmbeddingFormat(
@@ -42,6 +43,7 @@ def manifest(
     image_index: int = 0,
     attempt: int = 0,
     compressed: bool = False,
+    repeat: int = 0,
 ) -> Manifest:
     tile_tokens = (FORMAT.compressed_tokens if compressed else FORMAT.full_tokens,)
     tile_tokens *= image.num_tiles
@@ -49,6 +51,7 @@ def manifest(
         request_id=request_id,
         image_index=image_index,
         attempt=attempt,
+        repeat=repeat,
         image_key=image.image_key,
         model_fingerprint="ours",
         dtype=torch.float32,
@@ -437,15 +440,32 @@ async def test_a_later_attempt_replaces_one_that_is_being_written() -> None:
     assert torch.equal(kept.embeddings, torch.full((4, 2), 2.0))
 
 
-@pytest.mark.parametrize("attempt", [0, 1])
+@pytest.mark.parametrize(("attempt", "repeat"), [(0, 0), (0, 7), (1, 0), (1, 1)])
 @in_virtual_time
-async def test_an_earlier_or_equal_attempt_does_not_disturb_one_being_written(attempt: int) -> None:
+async def test_an_earlier_or_equal_stream_does_not_disturb_one_being_written(
+    attempt: int, repeat: int
+) -> None:
     inbox = inbox_of(1)
     async with inbox.reserve("r1", [ONE_TILE]):
-        writer = inbox.open(manifest(attempt=1))
+        writer = inbox.open(manifest(attempt=1, repeat=1))
         with pytest.raises(SlotTakenError, match="Another attempt is writing"):
-            inbox.open(manifest(attempt=attempt))
+            inbox.open(manifest(attempt=attempt, repeat=repeat))
         fill(writer)
+
+
+@pytest.mark.parametrize(("attempt", "repeat"), [(1, 2), (2, 0)])
+@in_virtual_time
+async def test_a_later_stream_of_the_same_attempt_replaces_one_that_may_have_broken(
+    attempt: int, repeat: int
+) -> None:
+    inbox = inbox_of(1)
+    async with inbox.reserve("r1", [ONE_TILE]) as reservation:
+        arrived = arrivals(reservation)
+        broken = inbox.open(manifest(attempt=1, repeat=1))
+        later = inbox.open(manifest(attempt=attempt, repeat=repeat))
+        broken.close()
+        fill(later)
+    assert len(arrived) == 1
 
 
 @in_virtual_time
@@ -506,7 +526,9 @@ async def test_a_chunk_that_comes_twice_is_refused() -> None:
 @in_virtual_time
 async def test_damage_is_seen() -> None:
     data = bytes(TILE_BYTES)
-    message = await written(lambda writer: writer.write(0, checksum(data) ^ 1, data))
+    message = await written(
+        lambda writer: writer.write(0, checksum(data) ^ 1, data), UnavailableError
+    )
     assert message == "The chunk at byte 0 fails its checksum."
 
 
@@ -533,7 +555,7 @@ async def test_a_refused_chunk_takes_no_room_and_the_rest_may_follow() -> None:
     inbox = inbox_of(1)
     async with inbox.reserve("r1", [ONE_TILE]) as reservation:
         writer = inbox.open(manifest())
-        with pytest.raises(EmbeddingRejectedError):
+        with pytest.raises(UnavailableError):
             writer.write(0, 0, bytes(8))
         arrived = arrivals(reservation)
         fill(writer)
@@ -582,7 +604,7 @@ class RandomUse:
         self.alive: set[int] = set()
 
     async def step(self, what: str, number: int) -> None:
-        with suppress(EmbeddingRejectedError, SlotTakenError):
+        with suppress(EmbeddingRejectedError, SlotTakenError, UnavailableError):
             await getattr(self, what)(number)
         await settle()
         self.check()

@@ -5,8 +5,8 @@ import pytest
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import InvalidRequestError
 from common.types import Role, SamplingRequest
-from language_service.inbox import ExpectedImage
 from language_service.requests import LanguageRequest, read_request
+from language_service.reservation import ExpectedImage
 from protos.dvd.v1 import inference_pb2, language_pb2
 
 USER, ASSISTANT = inference_pb2.ROLE_USER, inference_pb2.ROLE_ASSISTANT

@@ -8,19 +8,21 @@ import pytest
 import torch
 
 from common.errors import EmbeddingRejectedError
+from common.stream_codec import PayloadChunk, StreamMessage
 from common.tensor_codec import checksum
 from common.types import FinishReason, StopMatch
 from language_service.answering import Accepted, Answered, AnswerEvent
 from language_service.embedding_manifest import EmbeddingFormat
 from language_service.engine import EngineStats
 from language_service.generation import GenerationFinished, TokensGenerated
-from language_service.inbox import ExpectedImage, Inbox
+from language_service.inbox import Inbox
 from language_service.logprobs import TokenLogprob, TokenLogprobs
 from language_service.metrics import LanguageMetrics
+from language_service.receiver import EmbeddingReceiver
+from language_service.reservation import ExpectedImage
 from language_service.server import LanguageServicer
 from protos.dvd.v1 import embedding_pb2, inference_pb2, language_pb2, replica_pb2
 
-Put = embedding_pb2.PutEmbeddingsRequest
 EVENTS = (
     Accepted((0, 2), 0.5),
     TokensGenerated((7,), "a"),
@@ -28,16 +30,14 @@ EVENTS = (
 )
 FORMAT = EmbeddingFormat("ours", torch.float32, hidden_size=2, full_tokens=4, compressed_tokens=1)
 PAYLOAD = bytes(32)
-MANIFEST = Put(
-    manifest=embedding_pb2.EmbeddingManifest(
-        slot=embedding_pb2.EmbeddingSlot(request_id="r1"),
-        image_key=b"a",
-        model_fingerprint="ours",
-        dtype=embedding_pb2.D_TYPE_FLOAT32,
-        hidden_size=2,
-        tile_tokens=[4],
-        num_bytes=32,
-    )
+MANIFEST = embedding_pb2.EmbeddingManifest(
+    slot=embedding_pb2.EmbeddingSlot(request_id="r1"),
+    image_key=b"a",
+    model_fingerprint="ours",
+    dtype=embedding_pb2.D_TYPE_FLOAT32,
+    hidden_size=2,
+    tile_tokens=[4],
+    num_bytes=32,
 )
 
 
@@ -92,14 +92,19 @@ class Server:
         self.metrics = LanguageMetrics(IdleEngine(), self.answerer, self.inbox, 0)
         info = replica_pb2.ServerInfo(hidden_size=2)
         self.servicer = LanguageServicer(
-            info, self.answerer, self.inbox, IdleEngine(), self.metrics
+            info,
+            self.answerer,
+            self.inbox,
+            EmbeddingReceiver(self.inbox, 1 << 20, 5.0),
+            IdleEngine(),
+            self.metrics,
         )
 
     def generate(self) -> Any:
         request = language_pb2.LanguageServiceGenerateRequest(request_id="r1")
         return self.servicer.Generate(request, Call())
 
-    async def put(self, *messages: Put) -> list[str]:
+    async def put(self, *messages: StreamMessage) -> list[str]:
         """Kinds of the answers to an embedding stream of a request that waits."""
         async with self.inbox.reserve("r1", [ExpectedImage(b"a", 1)]) as reservation:
             answers = self.servicer.PutEmbeddings(sent(*messages), None)
@@ -109,15 +114,13 @@ class Server:
                 assert reservation.slots[0].writer is None
 
 
-async def sent(*messages: Put) -> AsyncIterator[Put]:
+async def sent(*messages: StreamMessage) -> AsyncIterator[StreamMessage]:
     for message in messages:
         yield message
 
 
-def chunk(offset: int, data: bytes) -> Put:
-    return Put(
-        chunk=embedding_pb2.EmbeddingChunk(byte_offset=offset, checksum=checksum(data), inline=data)
-    )
+def chunk(offset: int, data: bytes) -> PayloadChunk:
+    return PayloadChunk(offset, checksum(data), data)
 
 
 async def test_every_event_crosses_the_wire_whole() -> None:
@@ -196,18 +199,6 @@ async def test_an_embedding_gets_its_credit_and_its_commit() -> None:
     assert server.inbox.received_bytes == 32
     labels = {"direction": "received"}
     assert server.metrics.registry.get_sample_value("dvd_embedding_bytes_total", labels) == 32
-
-
-@pytest.mark.parametrize("messages", [(), (Put(),), (chunk(0, PAYLOAD),)])
-async def test_a_stream_opens_with_its_manifest(messages: tuple[Put, ...]) -> None:
-    with pytest.raises(EmbeddingRejectedError, match="opens with its manifest"):
-        await Server().put(*messages)
-
-
-@pytest.mark.parametrize("second", [MANIFEST, Put()])
-async def test_only_chunks_follow_the_manifest(second: Put) -> None:
-    with pytest.raises(EmbeddingRejectedError, match="Only chunks may follow the manifest"):
-        await Server().put(MANIFEST, second)
 
 
 async def test_a_stream_that_stops_gives_its_place_up() -> None:

@@ -58,6 +58,7 @@ class FakeReplica:
         address: Its entry in the roster.
         journal: Gets a line for each call; shared between fakes, it shows their order.
         incarnation: Who the replica says it is.
+        fingerprint: What it says it serves; empty for what the roster says.
         reports: Loads to report; None ends the stream, an error breaks it.
         info_outcomes: Of the next questions who it is.
     """
@@ -65,6 +66,7 @@ class FakeReplica:
     address: ReplicaAddress
     journal: list[str] = field(default_factory=list)
     incarnation: str = "first"
+    fingerprint: str = ""
     reports: asyncio.Queue[int | DvdError | None] = field(default_factory=asyncio.Queue)
     info_outcomes: list[Outcome] = field(default_factory=list)
     is_closed: bool = False
@@ -72,7 +74,8 @@ class FakeReplica:
     async def server_info(self, timeout_seconds: float) -> replica_pb2.ServerInfo:
         assert timeout_seconds > 0
         await take(self.info_outcomes)
-        who = replica_pb2.Replica(incarnation=self.incarnation)
+        fingerprint = self.fingerprint or self.address.fingerprint
+        who = replica_pb2.Replica(incarnation=self.incarnation, fingerprint=fingerprint)
         return replica_pb2.ServerInfo(replica=who, dtype=DTYPE)
 
     async def watch_load(self) -> AsyncIterator[replica_pb2.LoadReport]:

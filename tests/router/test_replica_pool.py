@@ -159,6 +159,44 @@ async def test_other_roles_and_other_models_do_not_belong() -> None:
     await pool.close()
 
 
+def words(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the pool has told the operator."""
+    return [r.getMessage() for r in caplog.records if r.name == "router.replica_pool"]
+
+
+@in_virtual_time
+async def test_a_replica_that_the_roster_says_serves_another_model_is_refused_by_both_names(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stranger, other = address("vision-1", fingerprint="theirs"), vision(0).address
+    pool = empty_pool(ReplicaRole.VISION, vision(0))
+    for roster in ([stranger], [stranger, other], [stranger]):
+        await pool.update(roster)
+    assert words(caplog) == [
+        "refused vision-1: model fingerprint differs: it serves theirs, "
+        f"ours is {other.fingerprint}"
+    ]
+    await pool.close()
+
+
+@in_virtual_time
+async def test_a_replica_that_itself_says_it_serves_another_model_is_refused_by_both_names(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fake = vision(0)
+    fake.fingerprint = "theirs"
+    fake.reports.put_nowait(0)
+    pool = empty_pool(ReplicaRole.VISION, fake)
+    await pool.update([fake.address])
+    await pass_time(10 * RECONNECT_SECONDS)
+    assert pool.num_up == 0
+    ours = fake.address.fingerprint
+    assert words(caplog) == [
+        f"refused vision-0: model fingerprint differs: it serves theirs, ours is {ours}"
+    ]
+    await pool.close()
+
+
 @in_virtual_time
 async def test_replicas_may_be_counted_while_another_joins() -> None:
     async with pool_of(vision(0)) as pool:

@@ -46,7 +46,8 @@ class Receiver(language_pb2_grpc.LanguageServiceServicer):
 
     Attributes:
         credits: Limits, each given once all that the last one allowed has arrived.
-        error: Raised after so many chunks as `error_after` says.
+        error: Raised after so many chunks of a stream as `error_after` says.
+        num_bad: Streams that get the error; the later ones do not.
         ends_early: Ends the stream instead of committing.
         waits: Never gives any credit.
     """
@@ -54,6 +55,7 @@ class Receiver(language_pb2_grpc.LanguageServiceServicer):
     credits: list[int] = field(default_factory=lambda: [96])
     error: DvdError | None = None
     error_after: int = 0
+    num_bad: int = 99
     ends_early: bool = False
     waits: bool = False
     manifests: list[Any] = field(default_factory=list)
@@ -75,9 +77,10 @@ class Receiver(language_pb2_grpc.LanguageServiceServicer):
         limits = iter(self.credits)
         limit = next(limits)
         yield credit(limit)
+        before = len(self.chunks)
         async for message in request:
             self.chunks.append(message.chunk)
-            self._fail_after(len(self.chunks))
+            self._fail_after(len(self.chunks) - before)
             end = message.chunk.byte_offset + len(message.chunk.inline)
             assert end <= limit
             if end + CHUNK_BYTES > limit and (limit := next(limits, limit)) > end:
@@ -86,7 +89,8 @@ class Receiver(language_pb2_grpc.LanguageServiceServicer):
             yield COMMITTED
 
     def _fail_after(self, num_chunks: int) -> None:
-        if self.error is not None and num_chunks == self.error_after:
+        is_bad = len(self.manifests) <= self.num_bad
+        if self.error is not None and is_bad and num_chunks == self.error_after:
             raise self.error
 
 
@@ -109,6 +113,34 @@ class Stingy(Receiver):
             following = asyncio.ensure_future(anext(messages, None))
         assert await following is None
         yield COMMITTED
+
+
+@dataclass
+class Slow(Receiver):
+    """Breaks its first stream late, and gives no credit on the second."""
+
+    left_seconds: list[float] = field(default_factory=list)
+
+    async def PutEmbeddings(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        self.left_seconds.append(context.time_remaining())
+        if len(self.left_seconds) == 1:
+            await until(lambda: context.time_remaining() < 0.7)
+            raise LOST
+        self.waits = True
+        async for response in self._answer(request):
+            yield response
+
+
+class Generous(language_pb2_grpc.LanguageServiceServicer):
+    """Gives credit many times over, takes one chunk and fails."""
+
+    async def PutEmbeddings(self, request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ARG002, N802
+        messages = aiter(request)
+        await anext(messages)
+        for _ in range(5):
+            yield credit(1 << 20)
+        await anext(messages)
+        raise EmbeddingRejectedError("Damaged.")
 
 
 async def send(receiver: Receiver, timeout_seconds: float | None = 20) -> Transfer:
@@ -160,12 +192,50 @@ async def test_a_refusal_of_manifest_or_payload_is_told(error: DvdError, error_a
     with pytest.raises(type(error)) as caught:
         await send(receiver)
     assert caught.value.message == error.message
+    assert len(receiver.manifests) == 1
 
 
 async def test_a_refusal_between_chunks_asks_for_another_try() -> None:
     receiver = Receiver(error=EmbeddingRejectedError("Damaged."), error_after=1)
     with pytest.raises((EmbeddingRejectedError, UnavailableError)):
         await send(receiver)
+
+
+LOST = UnavailableError("The sender of the embedding was silent.")
+
+
+@pytest.mark.parametrize("error_after", [0, 1, 2, 3])
+async def test_a_broken_stream_is_repeated_whole(error_after: int) -> None:
+    receiver = Receiver(error=LOST, error_after=error_after, num_bad=1)
+    transfer = await send(receiver)
+    assert [each.slot.repeat for each in receiver.manifests] == [0, 1]
+    assert b"".join(chunk.inline for chunk in receiver.chunks[error_after:]) == PAYLOAD
+    assert transfer.num_bytes == 96
+
+
+async def test_a_stream_that_breaks_again_is_given_up() -> None:
+    receiver = Receiver(error=LOST)
+    with pytest.raises(UnavailableError, match="was silent"):
+        await send(receiver)
+    assert [each.slot.repeat for each in receiver.manifests] == [0, 1]
+
+
+async def test_a_repeat_has_the_time_that_is_left() -> None:
+    receiver = Slow()
+    with pytest.raises(DeadlineExpiredError):
+        await send(receiver, timeout_seconds=1.0)
+    first, second = receiver.left_seconds
+    assert second < 0.8 < first
+
+
+async def test_a_receiver_that_fails_under_a_sender_with_unread_credit_is_left_at_once() -> None:
+    data = bytes(1 << 20)
+    opening = embedding_pb2.EmbeddingManifest(tile_tokens=[1], num_bytes=len(data))
+    receiver, sender = Generous(), EmbeddingSender(64 << 10)
+    async with serving(ADD, receiver) as loopback:
+        with pytest.raises((EmbeddingRejectedError, UnavailableError)):
+            await sender.send(loopback.address, opening, memoryview(data), 20)
+        await sender.close()
 
 
 async def test_a_stream_that_ends_without_a_commit_is_no_delivery() -> None:

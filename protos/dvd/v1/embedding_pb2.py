@@ -24,27 +24,27 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/dvd/v1/embedding.proto\x12\x06\x64vd.v1\"I\n\rEmbeddingSlot\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bimage_index\x18\x02 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\"\xc1\x01\n\x11\x45mbeddingManifest\x12#\n\x04slot\x18\x01 \x01(\x0b\x32\x15.dvd.v1.EmbeddingSlot\x12\x11\n\timage_key\x18\x02 \x01(\x0c\x12\x19\n\x11model_fingerprint\x18\x03 \x01(\t\x12\x1c\n\x05\x64type\x18\x04 \x01(\x0e\x32\r.dvd.v1.DType\x12\x13\n\x0bhidden_size\x18\x05 \x01(\r\x12\x13\n\x0btile_tokens\x18\x06 \x03(\r\x12\x11\n\tnum_bytes\x18\x07 \x01(\x04\"T\n\x0e\x45mbeddingChunk\x12\x13\n\x0b\x62yte_offset\x18\x01 \x01(\x04\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\x06\x12\x10\n\x06inline\x18\x0f \x01(\x0cH\x00\x42\t\n\x07payload\"y\n\x14PutEmbeddingsRequest\x12-\n\x08manifest\x18\x01 \x01(\x0b\x32\x19.dvd.v1.EmbeddingManifestH\x00\x12\'\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x16.dvd.v1.EmbeddingChunkH\x00\x42\t\n\x07message\"&\n\x0f\x45mbeddingCredit\x12\x13\n\x0blimit_bytes\x18\x01 \x01(\x04\"\'\n\x12\x45mbeddingCommitted\x12\x11\n\tnum_bytes\x18\x01 \x01(\x04\"~\n\x15PutEmbeddingsResponse\x12)\n\x06\x63redit\x18\x01 \x01(\x0b\x32\x17.dvd.v1.EmbeddingCreditH\x00\x12/\n\tcommitted\x18\x02 \x01(\x0b\x32\x1a.dvd.v1.EmbeddingCommittedH\x00\x42\t\n\x07message*H\n\x05\x44Type\x12\x16\n\x12\x44_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44_TYPE_FLOAT32\x10\x01\x12\x13\n\x0f\x44_TYPE_BFLOAT16\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/dvd/v1/embedding.proto\x12\x06\x64vd.v1\"Y\n\rEmbeddingSlot\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bimage_index\x18\x02 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\r\x12\x0e\n\x06repeat\x18\x04 \x01(\r\"\xc1\x01\n\x11\x45mbeddingManifest\x12#\n\x04slot\x18\x01 \x01(\x0b\x32\x15.dvd.v1.EmbeddingSlot\x12\x11\n\timage_key\x18\x02 \x01(\x0c\x12\x19\n\x11model_fingerprint\x18\x03 \x01(\t\x12\x1c\n\x05\x64type\x18\x04 \x01(\x0e\x32\r.dvd.v1.DType\x12\x13\n\x0bhidden_size\x18\x05 \x01(\r\x12\x13\n\x0btile_tokens\x18\x06 \x03(\r\x12\x11\n\tnum_bytes\x18\x07 \x01(\x04\"T\n\x0e\x45mbeddingChunk\x12\x13\n\x0b\x62yte_offset\x18\x01 \x01(\x04\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\x06\x12\x10\n\x06inline\x18\x0f \x01(\x0cH\x00\x42\t\n\x07payload\"y\n\x14PutEmbeddingsRequest\x12-\n\x08manifest\x18\x01 \x01(\x0b\x32\x19.dvd.v1.EmbeddingManifestH\x00\x12\'\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x16.dvd.v1.EmbeddingChunkH\x00\x42\t\n\x07message\"&\n\x0f\x45mbeddingCredit\x12\x13\n\x0blimit_bytes\x18\x01 \x01(\x04\"\'\n\x12\x45mbeddingCommitted\x12\x11\n\tnum_bytes\x18\x01 \x01(\x04\"~\n\x15PutEmbeddingsResponse\x12)\n\x06\x63redit\x18\x01 \x01(\x0b\x32\x17.dvd.v1.EmbeddingCreditH\x00\x12/\n\tcommitted\x18\x02 \x01(\x0b\x32\x1a.dvd.v1.EmbeddingCommittedH\x00\x42\t\n\x07message*H\n\x05\x44Type\x12\x16\n\x12\x44_TYPE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44_TYPE_FLOAT32\x10\x01\x12\x13\n\x0f\x44_TYPE_BFLOAT16\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.dvd.v1.embedding_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DTYPE']._serialized_start=730
-  _globals['_DTYPE']._serialized_end=802
+  _globals['_DTYPE']._serialized_start=746
+  _globals['_DTYPE']._serialized_end=818
   _globals['_EMBEDDINGSLOT']._serialized_start=41
-  _globals['_EMBEDDINGSLOT']._serialized_end=114
-  _globals['_EMBEDDINGMANIFEST']._serialized_start=117
-  _globals['_EMBEDDINGMANIFEST']._serialized_end=310
-  _globals['_EMBEDDINGCHUNK']._serialized_start=312
-  _globals['_EMBEDDINGCHUNK']._serialized_end=396
-  _globals['_PUTEMBEDDINGSREQUEST']._serialized_start=398
-  _globals['_PUTEMBEDDINGSREQUEST']._serialized_end=519
-  _globals['_EMBEDDINGCREDIT']._serialized_start=521
-  _globals['_EMBEDDINGCREDIT']._serialized_end=559
-  _globals['_EMBEDDINGCOMMITTED']._serialized_start=561
-  _globals['_EMBEDDINGCOMMITTED']._serialized_end=600
-  _globals['_PUTEMBEDDINGSRESPONSE']._serialized_start=602
-  _globals['_PUTEMBEDDINGSRESPONSE']._serialized_end=728
+  _globals['_EMBEDDINGSLOT']._serialized_end=130
+  _globals['_EMBEDDINGMANIFEST']._serialized_start=133
+  _globals['_EMBEDDINGMANIFEST']._serialized_end=326
+  _globals['_EMBEDDINGCHUNK']._serialized_start=328
+  _globals['_EMBEDDINGCHUNK']._serialized_end=412
+  _globals['_PUTEMBEDDINGSREQUEST']._serialized_start=414
+  _globals['_PUTEMBEDDINGSREQUEST']._serialized_end=535
+  _globals['_EMBEDDINGCREDIT']._serialized_start=537
+  _globals['_EMBEDDINGCREDIT']._serialized_end=575
+  _globals['_EMBEDDINGCOMMITTED']._serialized_start=577
+  _globals['_EMBEDDINGCOMMITTED']._serialized_end=616
+  _globals['_PUTEMBEDDINGSRESPONSE']._serialized_start=618
+  _globals['_PUTEMBEDDINGSRESPONSE']._serialized_end=744
 # @@protoc_insertion_point(module_scope)

@@ -17,14 +17,16 @@ D_TYPE_FLOAT32: DType
 D_TYPE_BFLOAT16: DType
 
 class EmbeddingSlot(_message.Message):
-    __slots__ = ("request_id", "image_index", "attempt")
+    __slots__ = ("request_id", "image_index", "attempt", "repeat")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     IMAGE_INDEX_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    REPEAT_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     image_index: int
     attempt: int
-    def __init__(self, request_id: _Optional[str] = ..., image_index: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
+    repeat: int
+    def __init__(self, request_id: _Optional[str] = ..., image_index: _Optional[int] = ..., attempt: _Optional[int] = ..., repeat: _Optional[int] = ...) -> None: ...
 
 class EmbeddingManifest(_message.Message):
     __slots__ = ("slot", "image_key", "model_fingerprint", "dtype", "hidden_size", "tile_tokens", "num_bytes")
