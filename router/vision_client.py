@@ -48,6 +48,19 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedPush:
+    """An embedding that will be asked for.
+
+    Attributes:
+        compressed: For each tile whether it is compressed.
+        dtype: Wire element type.
+    """
+
+    compressed: tuple[bool, ...]
+    dtype: embedding_pb2.DType
+
+
+@dataclass(frozen=True, slots=True)
 class PushReceipt:
     """What a push took.
 
@@ -80,8 +93,20 @@ class VisionClient:
         async for response in each(self._stub.WatchLoad(request)):
             yield response.load
 
-    async def encode(self, request_id: str, image: ValidImage, timeout_seconds: float) -> Encoding:
+    async def encode(
+        self,
+        request_id: str,
+        image: ValidImage,
+        planned: PlannedPush | None,
+        timeout_seconds: float,
+    ) -> Encoding:
         """Encode one picture.
+
+        Args:
+            request_id: Whose picture.
+            image: The picture.
+            planned: What will be pushed of it, where that is decided; kept, it saves encoding.
+            timeout_seconds: Time left.
 
         Raises:
             DvdError: What the replica answered.
@@ -90,7 +115,12 @@ class VisionClient:
             request_id=request_id,
             image_data=image.data,
             expected_tiles=image.grid.num_tiles,
+            max_tiles=image.options.tiling.max_tiles,
+            apply_orientation=image.options.apply_orientation,
         )
+        if planned is not None:
+            wire = vision_pb2.PlannedPush(compressed=planned.compressed, dtype=planned.dtype)
+            request.planned_push.CopyFrom(wire)
         with peer_errors():
             response = await self._stub.Encode(request, timeout=timeout_seconds)
         return Encoding(
