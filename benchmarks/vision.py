@@ -49,10 +49,10 @@ class Benchmark:
         self._result = result
         self._seeds = itertools.count()
 
-    async def batching(self, tile_size: int, is_goal: bool) -> None:
+    async def batching(self, tile_size: int, num_layers: int, is_goal: bool) -> None:
         """Tiles a second, 16 requests of one tile at once, in batches and one call a tile."""
         what = f"16 requests, tiles of {tile_size} px"
-        shape = self._shapes.of(tile_size, self._shapes.batching_layers)
+        shape = self._shapes.of(tile_size, num_layers)
         ratios = []
         async with (
             VisionStage(shape, self._folder, max_batch_tiles=1) as alone,
@@ -170,8 +170,8 @@ async def measure(arguments: argparse.Namespace, result: Result) -> None:
     shapes = VisionShapes.tiny() if arguments.tiny else VisionShapes()
     with tempfile.TemporaryDirectory() as folder:
         benchmark = Benchmark(shapes, arguments.repeat, Path(folder), result)
-        await benchmark.batching(112, is_goal=True)
-        await benchmark.batching(shapes.tile_size, is_goal=False)
+        await benchmark.batching(112, shapes.batching_layers, is_goal=True)
+        await benchmark.batching(shapes.tile_size, shapes.layers, is_goal=False)
         await benchmark.repeated()
         await benchmark.overhead()
         await benchmark.seen_before()

@@ -42,8 +42,8 @@ class VisionShapes:
     Attributes:
         width: Of the vision transformer.
         num_heads: Of its attention.
-        layers: Of it, but for batching.
-        batching_layers: Of it, for batching; more, because the gate runs tile by tile anyway.
+        layers: Of it, but for the goal of batching.
+        batching_layers: Of it there; more, because the gate runs tile by tile anyway.
         tile_size: Side of a tile in pixels, but for the goal of batching.
         num_requests: Of the measurement of repeated pictures.
     """
