@@ -134,12 +134,18 @@ class OverloadConfig(StrictModel):
     Attributes:
         above_load: Share of an admission bound in use from which it acts, the request counted.
         relative_threshold: In use then, unless the request's is lower; null leaves it.
-        absolute_threshold: Likewise.
+        absolute_threshold: Likewise; one of the two must be set.
     """
 
     above_load: float = Field(default=0.75, ge=0, le=1)
     relative_threshold: float | None = Field(default=None, ge=0, le=1)
     absolute_threshold: float | None = Field(default=None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        if self.relative_threshold is None and self.absolute_threshold is None:
+            raise ValueError("neither relative_threshold nor absolute_threshold is set")
+        return self
 
 
 class ResolutionConfig(StrictModel):

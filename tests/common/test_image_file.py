@@ -250,6 +250,23 @@ def test_grey_of_sixteen_bits_keeps_its_range() -> None:
     assert (pixels.reshape(256, 3) == np.arange(256)[:, None]).all()
 
 
+@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_colour_and_alpha_of_sixteen_bits_keep_their_high_byte(
+    colour_type: int, channels: int
+) -> None:
+    samples = np.arange(4 * channels, dtype=np.uint16).reshape(4, channels) * 4000
+    rows = b"".join(b"\0" + samples[i : i + 2].astype(">u2").tobytes() for i in (0, 2))
+    header = struct.pack(">IIBBBBB", 2, 2, 16, colour_type, 0, 0, 0)
+    data = (
+        PNG_SIGNATURE
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+    colours = samples[:, :3] if channels > 2 else samples[:, [0, 0, 0]]
+    assert (np.asarray(open_rgb(data)).reshape(4, 3) == colours >> 8).all()
+
+
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP"])
 def test_of_an_animation_the_first_frame_is_decoded(file_format: str) -> None:
     stream = io.BytesIO()

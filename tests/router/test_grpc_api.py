@@ -78,12 +78,12 @@ class Context:
 class Door:
     """The servicer, what is behind it, and what it counts."""
 
-    def __init__(self, *script: Any) -> None:
+    def __init__(self, *script: Any, **settings: Any) -> None:
         self.pipeline = FakePipeline(script) if script else FakePipeline()
         pools = [empty_pool(role) for role in (ReplicaRole.VISION, ReplicaRole.LANGUAGE)]
         self.metrics = RouterMetrics(Admission(BOUNDS), *pools)
         model = ServedModel("tiny", "fingerprint", MODEL, 400)
-        config = RouterConfig(default_deadline_seconds=50)
+        config = RouterConfig(default_deadline_seconds=50, **settings)
         self.servicer = InferenceServicer(config, model, self.pipeline, self.metrics)
 
     def generate(self, request: Any = None, seconds: float | None = None) -> Any:
@@ -270,3 +270,9 @@ async def test_the_model_and_its_bounds_are_told() -> None:
     assert answer.max_tiles_per_image == 12
     assert answer.full_tokens_per_tile == 16
     assert not answer.flash
+
+
+async def test_the_operators_bound_on_tiles_is_told() -> None:
+    door = Door(max_tiles_per_image=24)
+    answer = await door.servicer.GetModel(inference_pb2.GetModelRequest(), Context())
+    assert answer.max_tiles_per_image == 24

@@ -79,7 +79,7 @@ def test_without_a_gate_there_is_nothing_to_set() -> None:
     [
         ResolutionConfig(relative_threshold=0.5),
         ResolutionConfig(absolute_threshold=0.5),
-        ResolutionConfig(overload=OverloadConfig()),
+        ResolutionConfig(overload=OverloadConfig(relative_threshold=0.1)),
     ],
 )
 def test_a_deployment_without_a_gate_may_not_set_thresholds(config: ResolutionConfig) -> None:
@@ -90,3 +90,8 @@ def test_a_deployment_without_a_gate_may_not_set_thresholds(config: ResolutionCo
 def test_bounds_must_be_in_order() -> None:
     with pytest.raises(ValidationError, match="lowest is above highest"):
         ThresholdBounds(lowest=0.5, highest=0.4)
+
+
+def test_an_overload_policy_must_have_an_effect() -> None:
+    with pytest.raises(ValidationError, match="neither relative_threshold nor absolute"):
+        OverloadConfig(above_load=0.5)

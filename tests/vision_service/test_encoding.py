@@ -206,6 +206,16 @@ async def test_a_push_to_nobody_is_unavailable_and_frees_the_features(vision: Vi
     assert vision.cache.referenced_bytes == 0
 
 
+async def test_pictures_are_decoded_while_others_wait_for_the_engine(vision: Vision) -> None:
+    files = [pictures.shapes(56, 56, seed) for seed in range(4)]
+    tasks = [asyncio.create_task(vision.encoder.encode(EncodeTask(file, 1))) for file in files]
+    await until(lambda: vision.engine.outstanding_tiles == 4)
+    assert (vision.preprocessor.num_decoded, vision.engine.stats.num_batches) == (4, 0)
+    vision.thread.start()
+    await asyncio.gather(*tasks)
+    assert vision.engine.stats.num_batches == 1
+
+
 async def test_equal_pictures_under_way_are_decoded_and_encoded_once(vision: Vision) -> None:
     tasks = [asyncio.create_task(vision.encoder.encode(picture())) for _ in range(3)]
     await until(lambda: vision.encoder.encodings.num_joined == 2)
