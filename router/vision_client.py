@@ -111,16 +111,7 @@ class VisionClient:
         Raises:
             DvdError: What the replica answered.
         """
-        request = vision_pb2.EncodeRequest(
-            request_id=request_id,
-            image_data=image.data,
-            expected_tiles=image.grid.num_tiles,
-            max_tiles=image.options.tiling.max_tiles,
-            apply_orientation=image.options.apply_orientation,
-        )
-        if planned is not None:
-            wire = vision_pb2.PlannedPush(compressed=planned.compressed, dtype=planned.dtype)
-            request.planned_push.CopyFrom(wire)
+        request = _encode_request(request_id, image, planned)
         with peer_errors():
             response = await self._stub.Encode(request, timeout=timeout_seconds)
         return Encoding(
@@ -161,3 +152,19 @@ class VisionClient:
     async def close(self) -> None:
         """Close the channel."""
         await self._channel.close()
+
+
+def _encode_request(
+    request_id: str, image: ValidImage, planned: PlannedPush | None
+) -> vision_pb2.EncodeRequest:
+    push = None
+    if planned is not None:
+        push = vision_pb2.PlannedPush(compressed=planned.compressed, dtype=planned.dtype)
+    return vision_pb2.EncodeRequest(
+        request_id=request_id,
+        image_data=image.data,
+        expected_tiles=image.grid.num_tiles,
+        max_tiles=image.options.tiling.max_tiles,
+        apply_orientation=image.options.apply_orientation,
+        planned_push=push,
+    )
