@@ -51,7 +51,7 @@ class VisionShapes:
     width: int = 1024
     num_heads: int = 16
     layers: int = 1
-    batching_layers: int = 6
+    batching_layers: int = 12
     tile_size: int = 448
     num_requests: int = 8
 
