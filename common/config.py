@@ -4,10 +4,19 @@
 part. An unknown key is an error.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
+from common.tiling import MAX_TILES
 from common.types import ResolutionScope
 
 DTypeName = Literal["auto", "float32", "bfloat16"]
@@ -25,10 +34,14 @@ class ImageLimits(StrictModel):
     Attributes:
         max_bytes: Largest file.
         max_pixels: Largest width times height.
+        max_side: Largest width and largest height, in pixels; resizing takes memory for each.
+        max_aspect: Most that the longer side may be of the shorter.
     """
 
     max_bytes: PositiveInt = 20 << 20
     max_pixels: PositiveInt = 50_000_000
+    max_side: PositiveInt = 32_768
+    max_aspect: float = Field(default=1000.0, ge=1)
 
 
 class VisionServiceConfig(StrictModel):
@@ -37,19 +50,27 @@ class VisionServiceConfig(StrictModel):
     Attributes:
         dtype: Element type of weights and features; `auto` is float32 on CPU, bfloat16 on CUDA.
         num_threads: torch's threads; replicas on one host should not ask for more than its cores.
-        max_batch_tiles: Most tiles of one pass of the vision transformer.
+        max_batch_tiles: Most tiles of one pass of the vision transformer; on CPU fewer, where they
+            are large enough to fill it.
+        max_batch_wait_seconds: Longest that a picture waits for others to fill its batch, and only
+            while others are being decoded.
         max_outstanding_tiles: Tiles, waiting or running, beyond which requests are refused.
-        feature_cache_bytes: Budget for features kept between encoding and pushing.
+        feature_cache_bytes: Budget for what is kept of pictures: output of the vision transformer,
+            embeddings, scores.
         decode_threads: Pictures decoded at a time.
+        max_pushes_per_destination: Pictures on their way to one language replica at a time,
+            projection included; further ones wait.
         chunk_bytes: Payload of one message of an embedding stream.
     """
 
     dtype: DTypeName = "auto"
     num_threads: PositiveInt = 1
     max_batch_tiles: PositiveInt = 16
+    max_batch_wait_seconds: NonNegativeFloat = 0.005
     max_outstanding_tiles: PositiveInt = 512
     feature_cache_bytes: PositiveInt = 4 << 30
     decode_threads: PositiveInt = 2
+    max_pushes_per_destination: PositiveInt = 32
     chunk_bytes: int = Field(default=1 << 20, ge=64 << 10, le=4 << 20)
 
 
@@ -93,6 +114,63 @@ class LanguageServiceConfig(StrictModel):
         return min(self.max_context_tokens or model_limit, model_limit, self.kv_tokens)
 
 
+class ThresholdBounds(StrictModel):
+    """Thresholds that a request may ask for.
+
+    Attributes:
+        lowest: The lowest, which compresses most.
+        highest: The highest.
+    """
+
+    lowest: float = Field(default=0.0, ge=0, le=1)
+    highest: float = Field(default=1.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.lowest > self.highest:
+            raise ValueError("lowest is above highest")
+        return self
+
+
+class OverloadConfig(StrictModel):
+    """Compress more when the router is nearly full, before it refuses work.
+
+    Attributes:
+        above_load: Share of an admission bound in use from which it acts, the request counted.
+        relative_threshold: In use then, unless the request's is lower; null leaves it.
+        absolute_threshold: Likewise; one of the two must be set.
+    """
+
+    above_load: float = Field(default=0.75, ge=0, le=1)
+    relative_threshold: float | None = Field(default=None, ge=0, le=1)
+    absolute_threshold: float | None = Field(default=None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        if self.relative_threshold is None and self.absolute_threshold is None:
+            raise ValueError("neither relative_threshold nor absolute_threshold is set")
+        return self
+
+
+class ResolutionConfig(StrictModel):
+    """How the visual resolution router's scores become decisions.
+
+    Attributes:
+        relative_threshold: Quantile above which tiles may be compressed, where a request sets
+            none; null takes the checkpoint's.
+        absolute_threshold: Lowest score of a compressed tile, likewise.
+        relative_bounds: Relative thresholds that a request may ask for.
+        absolute_bounds: Absolute thresholds that a request may ask for.
+        overload: Compression under load; null for none.
+    """
+
+    relative_threshold: float | None = Field(default=None, ge=0, le=1)
+    absolute_threshold: float | None = Field(default=None, ge=0, le=1)
+    relative_bounds: ThresholdBounds = ThresholdBounds()
+    absolute_bounds: ThresholdBounds = ThresholdBounds()
+    overload: OverloadConfig | None = None
+
+
 class RouterConfig(StrictModel):
     """The router: the public door and its bounds.
 
@@ -109,7 +187,12 @@ class RouterConfig(StrictModel):
         max_tiles_per_request: Most tiles of one request.
         default_deadline_seconds: Deadline of requests that set none.
         retry_after_seconds: Delay named in refusals.
+        max_tiles_per_image: Most tiles of a picture that a request may ask for, thumbnail not
+            counted; null takes the checkpoint's.
+        apply_orientation: Whether pictures are turned upright as EXIF says. The published pipeline
+            does not, so this is off.
         resolution_scope: Scope of requests that set none.
+        resolution: How scores become decisions.
         max_remembered_images: Pictures whose gate scores are remembered.
         images: Bounds on each picture.
     """
@@ -126,6 +209,9 @@ class RouterConfig(StrictModel):
     max_tiles_per_request: PositiveInt = 256
     default_deadline_seconds: PositiveFloat = 600.0
     retry_after_seconds: NonNegativeFloat = 1.0
+    max_tiles_per_image: int | None = Field(default=None, ge=1, le=MAX_TILES)
+    apply_orientation: bool = False
     resolution_scope: ResolutionScope = ResolutionScope.REQUEST
+    resolution: ResolutionConfig = ResolutionConfig()
     max_remembered_images: PositiveInt = 16_384
     images: ImageLimits = ImageLimits()

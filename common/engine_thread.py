@@ -13,16 +13,25 @@ log = logging.getLogger(__name__)
 class EngineThread:
     """Runs `step` until stopped, sleeping while it reports no work."""
 
-    def __init__(self, name: str, step: Callable[[], bool], on_crash: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], bool],
+        on_crash: Callable[[], None],
+        seconds_to_wait: Callable[[], float | None] = lambda: None,
+    ) -> None:
         """Prepare the thread without starting it.
 
         Args:
             name: Thread name.
             step: Does one unit of work; False when there was none.
             on_crash: Called from the thread if `step` raises; the thread then ends.
+            seconds_to_wait: Asked when there was no work: after how long to look again unwoken;
+                None for never.
         """
         self._step = step
         self._on_crash = on_crash
+        self._seconds_to_wait = seconds_to_wait
         self._work = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -50,7 +59,7 @@ class EngineThread:
                 if self._stopping:
                     return
                 if not self._step():
-                    self._work.wait()
+                    self._work.wait(self._seconds_to_wait())
         except Exception:
             log.exception("engine thread died")
             self._on_crash()

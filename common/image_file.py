@@ -1,19 +1,18 @@
-"""Look at a picture file's header: its kind, its size, and whether it keeps the bounds.
+"""A picture file: what its header says, whether it keeps the bounds, and its pixels.
 
-The router does this at the door and the vision service before it decodes, with the same code.
-Nothing is decompressed here. Clients see fixed sentences, never the decoder's own words.
+The router looks at the header at the door and the vision service before it decodes, with the same
+code; only `open_rgb` decompresses. Clients see fixed sentences, never the decoder's own words.
 """
 
-import hashlib
 import io
 import struct
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from common.config import ImageLimits
 from common.errors import InvalidImageError
-from common.tiling import TilingOptions
 
 MIME_TYPES = {
     "BMP": "image/bmp",
@@ -41,19 +40,35 @@ DECODER_ERRORS = (
 Image.MAX_IMAGE_PIXELS = None
 
 
+ORIENTATION_TAG = 0x0112
+# How the stored picture is turned to stand upright, by EXIF orientation; the others need nothing.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = (5, 6, 7, 8)
+
+
 @dataclass(frozen=True, slots=True)
 class ImageSize:
     """What a header says.
 
     Attributes:
-        width: Pixels.
-        height: Pixels.
+        width: Pixels, as stored.
+        height: Pixels, as stored.
         format: Pillow's name of the file format.
+        orientation: EXIF's, 1 to 8; 1 where there is none.
     """
 
     width: int
     height: int
     format: str
+    orientation: int = 1
 
 
 def inspect_image(data: bytes, mime_type: str, limits: ImageLimits) -> ImageSize:
@@ -77,7 +92,8 @@ def inspect_image(data: bytes, mime_type: str, limits: ImageLimits) -> ImageSize
         with Image.open(io.BytesIO(data), formats=tuple(MIME_TYPES)) as image:
             # Cameras write JPEG files of several pictures; the first one counts.
             file_format = "JPEG" if image.format == "MPO" else image.format or ""
-            size = ImageSize(image.width, image.height, file_format)
+            orientation = _orientation(image.info.get("exif", b""))
+            size = ImageSize(image.width, image.height, file_format, orientation)
     except DECODER_ERRORS as cause:
         raise InvalidImageError(
             f"The picture is damaged or of an unsupported format; supported are {_formats()}."
@@ -86,23 +102,58 @@ def inspect_image(data: bytes, mime_type: str, limits: ImageLimits) -> ImageSize
         raise InvalidImageError(
             f"The picture is {MIME_TYPES[size.format]}, which is not the declared type."
         )
-    if size.width * size.height > limits.max_pixels:
-        raise InvalidImageError(
-            f"The picture has {size.width} x {size.height} pixels; "
-            f"at most {limits.max_pixels} in all are accepted."
-        )
+    _check_size(size, limits)
     return size
 
 
-def image_key(data: bytes, options: TilingOptions) -> bytes:
-    """Name a picture by its bytes and processing options.
+def open_rgb(data: bytes, formats: tuple[str, ...] = tuple(MIME_TYPES)) -> Image.Image:
+    """Decode the first frame, turned as it is stored; bounds are the caller's to check.
 
-    Returns:
-        16 bytes: equal pictures under equal options have equal keys.
+    Grey pictures of 16 bits lose their low byte, as coloured ones do in the decoder; Pillow's own
+    conversion would clip them to white.
+
+    Raises:
+        InvalidImageError: It is damaged or truncated.
     """
-    digest = hashlib.blake2b(repr(options).encode(), digest_size=16)
-    digest.update(data)
-    return digest.digest()
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            if image.mode.startswith("I;16"):
+                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+            return image.convert("RGB")
+    except DECODER_ERRORS as cause:
+        raise InvalidImageError("The picture is damaged or truncated.") from cause
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn a stored picture upright."""
+    turn = TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _check_size(size: ImageSize, limits: ImageLimits) -> None:
+    longer, shorter = max(size.width, size.height), min(size.width, size.height)
+    what = f"The picture has {size.width} x {size.height} pixels;"
+    if size.width * size.height > limits.max_pixels:
+        raise InvalidImageError(f"{what} at most {limits.max_pixels} in all are accepted.")
+    if longer > limits.max_side:
+        raise InvalidImageError(f"{what} at most {limits.max_side} on a side are accepted.")
+    if longer > limits.max_aspect * shorter:
+        raise InvalidImageError(
+            f"{what} a side may be at most {limits.max_aspect:g} times the other."
+        )
+
+
+def _orientation(exif: bytes) -> int:
+    """Read the orientation; damaged or absurd data counts as none, as in browsers."""
+    if not exif:
+        return 1
+    tags = Image.Exif()
+    try:
+        tags.load(exif)
+        orientation = tags.get(ORIENTATION_TAG)
+    except DECODER_ERRORS:
+        return 1
+    return orientation if orientation in TURNS else 1
 
 
 def _formats() -> str:

@@ -35,11 +35,9 @@ def linear_quantile(scores: NDArray[np.float32], q: float) -> np.float32:
     """Quantile with linear interpolation, equal to `torch.quantile` in float32.
 
     Args:
-        scores: [n] float32, n >= 1; one NaN makes the quantile NaN, and so nothing exceeds it.
+        scores: [n] float32, n >= 1, none of them NaN.
         q: Quantile, 0 to 1.
     """
-    if np.isnan(scores).any():
-        return np.float32(np.nan)
     ordered = np.sort(scores)
     rank = np.float32(q) * np.float32(len(ordered) - 1)
     below = int(rank)
@@ -59,14 +57,16 @@ def compress_mask(
     """Apply the rule to one group of tiles.
 
     Args:
-        scores: Probability of "compress" per tile.
+        scores: Probability of "compress" per tile. A tile with NaN keeps full resolution and has no
+            say in the quantile; in the published code it would keep all others from compression.
         thresholds: The checkpoint's thresholds.
         use_quantile: Whether the relative threshold applies too.
     """
     values = np.asarray(scores, dtype=np.float32)
     mask = values >= np.float32(thresholds.absolute)
-    if use_quantile and len(values):
-        mask &= values > linear_quantile(values, thresholds.relative)
+    known = values[~np.isnan(values)]
+    if use_quantile and len(known):
+        mask &= values > linear_quantile(known, thresholds.relative)
     return tuple(bool(compressed) for compressed in mask)
 
 

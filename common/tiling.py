@@ -6,8 +6,11 @@ vision service (which cuts), so that both always agree.
 Source: `dynamic_preprocess` in OpenGVLab/InternVL, `internvl/train/dataset.py`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+
+# Of one picture, whoever asks: all grids up to it are listed before one is chosen.
+MAX_TILES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,10 @@ class TilingOptions:
     min_tiles: int
     max_tiles: int
     use_thumbnail: bool
+
+    def at_most(self, max_tiles: int) -> "TilingOptions":
+        """The same, but for grids of so many tiles at most."""
+        return replace(self, min_tiles=min(self.min_tiles, max_tiles), max_tiles=max_tiles)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from rich.markup import escape
 from common.errors import ConfigError, UnavailableError
 from common.types import ResolutionScope
 from deploy.ask_options import AskOptions
-from deploy.client import InferenceClient, ask_about
+from deploy.client import InferenceClient, ask_about_images, read_picture
 from deploy.explain import Explained, check_explainable, open_picture, write_explanation
 from deploy.report import print_usage
 from protos.dvd.v1 import inference_pb2
@@ -18,6 +18,10 @@ SCOPES = {
     ResolutionScope.IMAGE: inference_pb2.RESOLUTION_SCOPE_IMAGE,
     ResolutionScope.ABSOLUTE: inference_pb2.RESOLUTION_SCOPE_ABSOLUTE,
     ResolutionScope.OFF: inference_pb2.RESOLUTION_SCOPE_OFF,
+}
+DETAILS = {
+    "low": inference_pb2.IMAGE_DETAIL_LOW,
+    "high": inference_pb2.IMAGE_DETAIL_HIGH,
 }
 
 
@@ -37,11 +41,14 @@ async def ask_and_show(console: Console, words: list[str], options: AskOptions) 
     pictures = [_picture(name) for name in names]
     if options.explain is not None:
         check_explainable(len(pictures), options.explain)
-    request = ask_about(pictures, question, scope=_scope(options.scope))
+    detail = _detail(options.detail)
+    images = [read_picture(file, options.max_tiles, detail) for file in pictures]
+    request = ask_about_images(images, question, options.is_combined)
     request.sampling.CopyFrom(_sampling(options))
+    _set_resolution(request, options)
     text, finished = await _stream(console, options.server, request)
     if options.explain is not None:
-        picture = open_picture(pictures[0])
+        picture = open_picture(pictures[0], finished.images[0].orientation)
         write_explanation(Explained(picture, question, text, finished), options.explain)
         console.print(f"[dim]explained in[/dim] {escape(str(options.explain))}")
 
@@ -106,9 +113,20 @@ def _picture(name: str) -> Path:
     return path
 
 
-def _scope(name: str | None) -> inference_pb2.ResolutionScope | None:
+def _set_resolution(request: inference_pb2.GenerateRequest, options: AskOptions) -> None:
+    if options.scope is not None:
+        if options.scope not in SCOPES:
+            raise ConfigError(f"--resolution is one of {', '.join(SCOPES)}.")
+        request.resolution_scope = SCOPES[ResolutionScope(options.scope)]
+    if options.relative_threshold is not None:
+        request.resolution_relative_threshold = options.relative_threshold
+    if options.absolute_threshold is not None:
+        request.resolution_absolute_threshold = options.absolute_threshold
+
+
+def _detail(name: str | None) -> inference_pb2.ImageDetail:
     if name is None:
-        return None
-    if name not in SCOPES:
-        raise ConfigError(f"--resolution is one of {', '.join(SCOPES)}.")
-    return SCOPES[ResolutionScope(name)]
+        return inference_pb2.IMAGE_DETAIL_UNSPECIFIED
+    if name not in DETAILS:
+        raise ConfigError(f"--detail is one of {', '.join(DETAILS)}.")
+    return DETAILS[name]

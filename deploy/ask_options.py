@@ -19,6 +19,11 @@ class AskOptions:
         seed: Of the draws; None for a new one.
         stop: Texts that end the answer.
         num_choices: Answers to give.
+        relative_threshold: Of the resolution rule; None for the server's.
+        absolute_threshold: Likewise.
+        max_tiles: Most tiles of each picture; None for the server's.
+        detail: The same in words, a key of `DETAILS`; None for the server's.
+        is_combined: Whether all pictures share one place in the prompt.
     """
 
     server: str
@@ -30,3 +35,8 @@ class AskOptions:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     num_choices: int = 1
+    relative_threshold: float | None = None
+    absolute_threshold: float | None = None
+    max_tiles: int | None = None
+    detail: str | None = None
+    is_combined: bool = False

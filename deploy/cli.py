@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 from collections.abc import Coroutine
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -18,6 +17,7 @@ from deploy.ask_options import AskOptions
 from deploy.config import DeployConfig, load_config, parse_assignment
 from deploy.model import find_model
 from deploy.ray_environment import prepare_ray
+from deploy.signals import stop_on_signals
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 USAGE_ERROR = 2
@@ -98,6 +98,21 @@ def ask(
     resolution: Annotated[
         str | None, typer.Option(help="Scope of ViR: request, image, absolute or off.")
     ] = None,
+    relative_threshold: Annotated[
+        float | None, typer.Option(help="Quantile of scores above which tiles may be compressed.")
+    ] = None,
+    absolute_threshold: Annotated[
+        float | None, typer.Option(help="Lowest score of a compressed tile.")
+    ] = None,
+    max_tiles: Annotated[
+        int | None, typer.Option(help="Most tiles of each picture, thumbnail not counted.", min=1)
+    ] = None,
+    detail: Annotated[
+        str | None, typer.Option(help="low: each picture as one tile; high: as many as allowed.")
+    ] = None,
+    combine: Annotated[
+        bool, typer.Option("--combine", help="Put all pictures in one place of the prompt.")
+    ] = False,
     explain: Annotated[
         Path | None,
         typer.Option(help="Draw tiles, scores and resolutions of the one picture into this PNG."),
@@ -123,6 +138,11 @@ def ask(
         seed=seed,
         stop=tuple(stop or ()),
         num_choices=n,
+        relative_threshold=relative_threshold,
+        absolute_threshold=absolute_threshold,
+        max_tiles=max_tiles,
+        detail=detail,
+        is_combined=combine,
     )
     _run(_ask(words, options))
 
@@ -222,20 +242,3 @@ async def _demo(settings: DeployConfig, json_file: Path | None) -> None:
         await supervisor.stop()
     if json_file is not None:
         write_rows(json_file, rows)
-
-
-def stop_on_signals() -> asyncio.Event:
-    """Turn SIGTERM and SIGINT into an event; a second signal ends the process at once."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        stopping.set()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
-
-    # After Ray's own handlers, which would end the process without draining.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    return stopping

@@ -83,24 +83,50 @@ class InferenceClient:
         await self._channel.close()
 
 
+def read_picture(
+    file: Path,
+    max_tiles: int | None = None,
+    detail: inference_pb2.ImageDetail = inference_pb2.IMAGE_DETAIL_UNSPECIFIED,
+) -> inference_pb2.Image:
+    """Read a picture file into a request's picture."""
+    return inference_pb2.Image(data=file.read_bytes(), max_tiles=max_tiles, detail=detail)
+
+
 def ask_about(
     images: Sequence[Path],
     question: str,
     max_tokens: int | None = None,
     scope: inference_pb2.ResolutionScope | None = None,
 ) -> inference_pb2.GenerateRequest:
-    """Make a greedy request: pictures first, then the question.
+    """Make a greedy request about picture files: pictures first, then the question."""
+    request = ask_about_images([read_picture(file) for file in images], question)
+    request.sampling.CopyFrom(
+        inference_pb2.SamplingParameters(max_tokens=max_tokens, temperature=0.0)
+    )
+    if scope is not None:
+        request.resolution_scope = scope
+    return request
 
-    Several pictures are announced one by one, as the models were trained.
+
+def ask_about_images(
+    images: Sequence[inference_pb2.Image], question: str, is_combined: bool = False
+) -> inference_pb2.GenerateRequest:
+    """Make a request: pictures first, then the question.
+
+    Args:
+        images: The pictures.
+        question: Asked about all of them.
+        is_combined: Whether they share one place in the prompt. Else several are announced one by
+            one, as the models were trained.
     """
     parts = []
-    for index, path in enumerate(images, start=1):
-        if len(images) > 1:
-            parts.append(inference_pb2.Part(text=f"Image-{index}: "))
-        parts.append(inference_pb2.Part(image=inference_pb2.Image(data=path.read_bytes())))
+    if is_combined and images:
+        parts.append(inference_pb2.Part(image_group=inference_pb2.ImageGroup(images=images)))
+    else:
+        for index, image in enumerate(images, start=1):
+            if len(images) > 1:
+                parts.append(inference_pb2.Part(text=f"Image-{index}: "))
+            parts.append(inference_pb2.Part(image=image))
     parts.append(inference_pb2.Part(text=question))
-    return inference_pb2.GenerateRequest(
-        messages=[inference_pb2.Message(role=inference_pb2.ROLE_USER, parts=parts)],
-        sampling=inference_pb2.SamplingParameters(max_tokens=max_tokens, temperature=0.0),
-        resolution_scope=scope,
-    )
+    message = inference_pb2.Message(role=inference_pb2.ROLE_USER, parts=parts)
+    return inference_pb2.GenerateRequest(messages=[message])

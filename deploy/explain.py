@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from common.errors import ConfigError
-from common.image_file import DECODER_ERRORS
+from common.errors import ConfigError, InvalidImageError
+from common.image_file import open_rgb, turned
 from deploy.paper import GREY, INK, Box, Colour, Paper, line_height, wrap
 from protos.dvd.v1 import inference_pb2
 
@@ -80,17 +80,16 @@ def check_explainable(num_pictures: int, file: Path) -> None:
         raise ConfigError(f"--explain cannot write {file}: there is no such folder.")
 
 
-def open_picture(file: Path) -> Image.Image:
-    """Read a picture as the vision service does: first frame, turned as stored.
+def open_picture(file: Path, orientation: int = 1) -> Image.Image:
+    """Read a picture as the vision service does: the first frame, turned as the answer says.
 
     Raises:
         ConfigError: It cannot be decoded.
     """
     try:
-        with Image.open(file) as picture:
-            return picture.convert("RGB")
-    except DECODER_ERRORS as cause:
-        raise ConfigError(f"{file} cannot be drawn: it is damaged or of another format.") from cause
+        return turned(open_rgb(file.read_bytes()), orientation)
+    except InvalidImageError as error:
+        raise ConfigError(f"{file} cannot be drawn: {error.message}") from error
 
 
 def write_explanation(explained: Explained, file: Path) -> None:

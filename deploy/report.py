@@ -52,6 +52,8 @@ def print_usage(console: Console, finished: inference_pb2.GenerateFinished) -> N
         f"   [dim]text tokens[/dim] {usage.text_tokens}"
         f"   [dim]answer tokens[/dim] {usage.completion_tokens}"
     )
+    if finished.resolution.raised_for_load:
+        console.print("[dim]more was compressed than asked for, because the server is busy[/dim]")
     timings = finished.timings
     parts = stages(timings)
     console.print(_bar(parts))

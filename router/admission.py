@@ -36,6 +36,17 @@ class Admission:
         self.tokens = 0
         self.image_bytes = 0
 
+    @property
+    def load(self) -> float:
+        """Largest share of any bound that is in use; above 1 for a request larger than a bound."""
+        bounds = self._bounds
+        return max(
+            self.requests / bounds.requests,
+            self.tiles / bounds.cost.tiles,
+            self.tokens / bounds.cost.tokens,
+            self.image_bytes / bounds.cost.image_bytes,
+        )
+
     @contextmanager
     def admit(self, cost: RequestCost) -> Iterator[None]:
         """Count a request for the length of the context.

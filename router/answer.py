@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from common.resolution_rule import ResolutionThresholds
 from common.tiling import TileGrid
-from common.types import ChoiceEnd, FinishReason, StopMatch
+from common.types import ChoiceEnd, FinishReason, ResolutionScope, StopMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,28 @@ class ImageResolution:
         grid: Its tiles.
         scores: Probability that a tile may be compressed; empty without a gate.
         compressed: Whether each tile was.
+        orientation: EXIF orientation that was applied; 1 where it stayed as stored.
     """
 
     grid: TileGrid
     scores: tuple[float, ...]
     compressed: tuple[bool, ...]
+    orientation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedResolution:
+    """The resolution rule that a request was decided by.
+
+    Attributes:
+        scope: Its scope.
+        thresholds: Its thresholds.
+        is_raised: Whether load has made it compress more than was asked for.
+    """
+
+    scope: ResolutionScope
+    thresholds: ResolutionThresholds
+    is_raised: bool
 
 
 @dataclass(slots=True)
@@ -111,6 +129,7 @@ class AnswerFinished:
         images: How each picture was cut and compressed.
         stop: The one of the request's own stops that ended it; None where none did.
         choices: The ends of several answers, in order; empty for one.
+        resolution: How tiles were chosen to be compressed; None without a gate.
     """
 
     finish_reason: FinishReason
@@ -119,3 +138,4 @@ class AnswerFinished:
     images: tuple[ImageResolution, ...] = field(default=())
     stop: StopMatch | None = None
     choices: tuple[ChoiceEnd, ...] = ()
+    resolution: AppliedResolution | None = None

@@ -19,7 +19,7 @@ from common.errors import (
     SlotTakenError,
     UnavailableError,
 )
-from common.resolution_rule import ResolutionThresholds, decide
+from common.resolution_rule import decide
 from common.types import ResolutionScope
 from router.answer import ImageResolution, StageSeconds
 from router.deadline import Deadline
@@ -27,8 +27,8 @@ from router.known_resolutions import KnownResolution
 from router.language_client import LanguageClient
 from router.replica_pool import PooledReplica, ReplicaPool
 from router.requests import ValidRequest
-from router.score_memory import ScoreMemory
-from router.vision_client import Destination, Encoding, PushReceipt, VisionClient
+from router.score_memory import ScoreMemory, Scores
+from router.vision_client import Destination, Encoding, PlannedPush, PushReceipt, VisionClient
 
 T = TypeVar("T")
 Mask = tuple[bool, ...]
@@ -52,7 +52,6 @@ class PictureDelivery:
         request: Whose pictures.
         language: Replica that has accepted the request.
         visions: Where pictures are encoded.
-        thresholds: Of the checkpoint; None without a gate.
         known: Resolutions that were decided before, by picture; the others are None.
         needed: Pictures that the language replica wants; their resolutions are known for the rest.
         memory: Gets the scores of every picture that is encoded.
@@ -63,7 +62,6 @@ class PictureDelivery:
     request: ValidRequest
     language: PooledReplica[LanguageClient]
     visions: ReplicaPool[VisionClient]
-    thresholds: ResolutionThresholds | None
     known: tuple[KnownResolution | None, ...]
     needed: frozenset[int]
     memory: ScoreMemory
@@ -79,33 +77,39 @@ class PictureDelivery:
         images = range(len(self.request.images))
         if self.request.scope is not ResolutionScope.REQUEST or None not in self.known:
             return tuple(await run_all(self._deliver_alone(index) for index in images))
-        placed = await run_all(self._encode(index) for index in images)
+        placed = await run_all(self._encode(index, None) for index in images)
         masks = self._decide(images, placed)
         await run_all(self._push(index, placed[index], masks[index]) for index in images)
-        return tuple(self._resolution(index, placed[index], masks[index]) for index in images)
+        return tuple(
+            self._resolution(index, placed[index].encoding.scores, masks[index]) for index in images
+        )
 
     async def _deliver_alone(self, index: int) -> ImageResolution:
         known = self.known[index]
         if known is not None and index not in self.needed:
-            return ImageResolution(self.request.images[index].grid, known.scores, known.compressed)
-        placed = await self._encode(index)
+            return self._resolution(index, known.scores, known.compressed)
+        placed = await self._encode(index, None if known is None else known.compressed)
         (mask,) = self._decide([index], [placed]) if known is None else (known.compressed,)
         await self._push(index, placed, mask)
-        return self._resolution(index, placed, mask)
+        return self._resolution(index, placed.encoding.scores, mask)
 
     def _decide(self, images: Iterable[int], placed: list[PlacedEncoding]) -> tuple[Mask, ...]:
-        if self.thresholds is None:
+        if self.request.thresholds is None:
             return tuple((False,) * self.request.images[index].grid.num_tiles for index in images)
         scores = [each.encoding.scores for each in placed]
-        return decide(scores, self.thresholds, self.request.scope)
+        return decide(scores, self.request.thresholds, self.request.scope)
 
-    async def _encode(self, index: int, avoid: str | None = None) -> PlacedEncoding:
+    async def _encode(
+        self, index: int, mask: Mask | None, avoid: str | None = None
+    ) -> PlacedEncoding:
+        """Encode a picture; where its mask is decided, its embedding may do instead."""
         image = self.request.images[index]
+        planned = None if mask is None else PlannedPush(mask, self.language.dtype)
         for attempt in range(1, ATTEMPTS + 1):
             with self.visions.lease(image.grid.num_tiles, avoid) as replica:
                 try:
                     encoding = await replica.client.encode(
-                        self.request.request_id, image, self.deadline.remaining()
+                        self.request.request_id, image, planned, self.deadline.remaining()
                     )
                 except InvalidImageError as error:
                     raise InvalidImageError(error.message, image.field) from error
@@ -115,7 +119,7 @@ class PictureDelivery:
                     avoid = replica.address.name
                     continue
             self._note_encoding(encoding)
-            if self.thresholds is not None:
+            if self.request.thresholds is not None:
                 self.memory.remember(image.key, encoding.scores)
             return PlacedEncoding(encoding, replica)
         raise AssertionError("the last attempt returns or raises")
@@ -141,13 +145,14 @@ class PictureDelivery:
                     raise UnavailableError(error.message) from error
                 lost = isinstance(error, UnavailableError)
                 avoid = placed.replica.address.name if lost else None
-                placed = await self._encode(index, avoid)
+                placed = await self._encode(index, mask, avoid)
             else:
                 self._note_push(receipt)
                 return
 
-    def _resolution(self, index: int, placed: PlacedEncoding, mask: Mask) -> ImageResolution:
-        return ImageResolution(self.request.images[index].grid, placed.encoding.scores, mask)
+    def _resolution(self, index: int, scores: Scores, mask: Mask) -> ImageResolution:
+        image = self.request.images[index]
+        return ImageResolution(image.grid, scores, mask, image.orientation)
 
     def _note_encoding(self, encoding: Encoding) -> None:
         self.seconds.queue += encoding.queue_seconds

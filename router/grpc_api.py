@@ -12,6 +12,7 @@ from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
 from router.answer import (
     AnswerFinished,
     AnswerStarted,
+    AppliedResolution,
     ImageResolution,
     TokenLogprob,
     TokenLogprobs,
@@ -20,6 +21,7 @@ from router.deadline import Deadline
 from router.language_client import AnswerDelta
 from router.metrics import RouterMetrics
 from router.pipeline import AnswerEvent, Pipeline
+from router.resolution_options import WIRE_SCOPES
 from router.validation import RequestValidator, ServedModel
 
 SERVICE_NAME = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
@@ -66,7 +68,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             fingerprint=model.fingerprint,
             max_context_tokens=model.max_context_tokens,
             tile_size=model.config.tiling.tile_size,
-            max_tiles_per_image=model.config.tiling.max_tiles,
+            max_tiles_per_image=config.max_tiles_per_image or model.config.tiling.max_tiles,
             max_images_per_request=config.max_images_per_request,
             max_image_bytes=config.images.max_bytes,
             max_image_pixels=config.images.max_pixels,
@@ -94,6 +96,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
     def _note_finished(self, event: AnswerFinished) -> None:
         self._metrics.requests.labels("OK", str(event.finish_reason)).inc()
+        if event.resolution is not None and event.resolution.is_raised:
+            self._metrics.raised_for_load.inc()
         if event.usage.completion_tokens:
             self._metrics.time_to_first_token.observe(event.seconds.time_to_first_token)
 
@@ -160,6 +164,18 @@ def _finished(event: AnswerFinished) -> inference_pb2.GenerateFinished:
         images=[_image(image) for image in event.images],
         stop=write_stop(event.stop),
         choices=[write_choice(each) for each in event.choices],
+        resolution=_applied(event.resolution),
+    )
+
+
+def _applied(resolution: AppliedResolution | None) -> inference_pb2.AppliedResolution | None:
+    if resolution is None:
+        return None
+    return inference_pb2.AppliedResolution(
+        scope=WIRE_SCOPES[resolution.scope],
+        relative_threshold=resolution.thresholds.relative,
+        absolute_threshold=resolution.thresholds.absolute,
+        raised_for_load=resolution.is_raised,
     )
 
 
@@ -170,4 +186,5 @@ def _image(image: ImageResolution) -> inference_pb2.ImageResolution:
         has_thumbnail=image.grid.has_thumbnail,
         scores=image.scores,
         compressed=image.compressed,
+        orientation=image.orientation,
     )

@@ -6,7 +6,7 @@ scope `request` of all pictures of the request.
 
 from dataclasses import dataclass
 
-from common.resolution_rule import ResolutionThresholds, decide
+from common.resolution_rule import decide
 from common.types import ResolutionScope
 from router.requests import ValidRequest
 from router.score_memory import ScoreMemory, Scores
@@ -26,10 +26,10 @@ class KnownResolution:
 
 
 def known_resolutions(
-    request: ValidRequest, thresholds: ResolutionThresholds | None, memory: ScoreMemory
+    request: ValidRequest, memory: ScoreMemory
 ) -> tuple[KnownResolution | None, ...]:
     """Decide what can be decided; None for each other picture, in request order."""
-    if thresholds is None:
+    if request.thresholds is None:
         return tuple(
             KnownResolution((), (False,) * image.grid.num_tiles) for image in request.images
         )
@@ -37,7 +37,7 @@ def known_resolutions(
     known = [scores for scores in recalled if scores is not None]
     if request.scope is ResolutionScope.REQUEST and len(known) < len(recalled):
         return (None,) * len(recalled)
-    decided = iter(decide(known, thresholds, request.scope))
+    decided = iter(decide(known, request.thresholds, request.scope))
     return tuple(
         None if scores is None else KnownResolution(scores, next(decided)) for scores in recalled
     )

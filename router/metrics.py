@@ -27,6 +27,10 @@ class RouterMetrics:
             "dvd_requests", "Requests by outcome.", ["status", "finish_reason"],
             registry=self.registry,
         )  # fmt: skip
+        self.raised_for_load = Counter(
+            "dvd_requests_raised_for_load", "Answers that load has made compress more.",
+            registry=self.registry,
+        )  # fmt: skip
         self.time_to_first_token = Histogram(
             "dvd_time_to_first_token_seconds", "From arrival to the first token.",
             buckets=FIRST_TOKEN_BUCKETS, registry=self.registry,

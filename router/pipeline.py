@@ -12,13 +12,17 @@ failure, cancellation and deadline all give it back.
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
+from common.config import OverloadConfig
 from common.errors import UnavailableError
 from common.model_config import ModelConfig
+from common.resolution_rule import ResolutionThresholds
 from router.admission import Admission
 from router.answer import (
     AnswerFinished,
     AnswerStarted,
+    AppliedResolution,
     ImageResolution,
     StageSeconds,
     TokenUsage,
@@ -27,6 +31,7 @@ from router.deadline import Deadline
 from router.delivery import PictureDelivery
 from router.known_resolutions import known_resolutions
 from router.language_client import AnswerDelta, AnswerEnd, LanguageClient, LanguageStream
+from router.overload import under_load
 from router.replica_pool import ReplicaPool
 from router.requests import ValidRequest
 from router.score_memory import ScoreMemory
@@ -46,8 +51,10 @@ class Pipeline:
         languages: ReplicaPool[LanguageClient],
         fingerprint: str,
         memory: ScoreMemory,
+        overload: OverloadConfig | None = None,
     ) -> None:
         self._model = model
+        self._overload = overload
         self._memory = memory
         self._admission = admission
         self._visions = visions
@@ -68,9 +75,10 @@ class Pipeline:
             self._admission.admit(request.cost),
             self._languages.lease(request.cost.tokens) as language,
         ):
+            asked, request = request.thresholds, self._under_load(request)
             tiles = tuple(image.grid.num_tiles for image in request.images)
             yield AnswerStarted(request.request_id, request.sampling.seed, tiles)
-            known = known_resolutions(request, self._model.thresholds, self._memory)
+            known = known_resolutions(request, self._memory)
             stream = language.client.open(request, known, self._fingerprint, deadline.remaining())
             try:
                 accepted = await stream.accepted()
@@ -79,7 +87,6 @@ class Pipeline:
                     request=request,
                     language=language,
                     visions=self._visions,
-                    thresholds=self._model.thresholds,
                     known=known,
                     needed=frozenset(accepted.needed_images),
                     memory=self._memory,
@@ -90,7 +97,7 @@ class Pipeline:
                 async for event in stream.events():
                     if isinstance(event, AnswerEnd):
                         seconds.total = time.monotonic() - arrived_at
-                        yield self._finished(event, seconds, images)
+                        yield self._finished(event, seconds, images, applied(request, asked))
                         return
                     if not seconds.time_to_first_token:
                         seconds.time_to_first_token = time.monotonic() - arrived_at
@@ -99,8 +106,19 @@ class Pipeline:
                 stream.cancel()
         raise UnavailableError("The language replica ended without finishing the answer.")
 
+    def _under_load(self, request: ValidRequest) -> ValidRequest:
+        if request.thresholds is None:
+            return request
+        load = self._admission.load
+        chosen = under_load(request.thresholds, request.scope, self._overload, load)
+        return replace(request, thresholds=chosen)
+
     def _finished(
-        self, end: AnswerEnd, seconds: StageSeconds, images: tuple[ImageResolution, ...]
+        self,
+        end: AnswerEnd,
+        seconds: StageSeconds,
+        images: tuple[ImageResolution, ...],
+        resolution: AppliedResolution | None,
     ) -> AnswerFinished:
         seconds.queue += end.queue_seconds
         seconds.prefill = end.prefill_seconds
@@ -115,7 +133,16 @@ class Pipeline:
             completion_tokens=end.completion_tokens,
             cached_tokens=end.cached_tokens,
         )
-        return AnswerFinished(end.finish_reason, usage, seconds, images, end.stop, end.choices)
+        return AnswerFinished(
+            end.finish_reason, usage, seconds, images, end.stop, end.choices, resolution
+        )
+
+
+def applied(request: ValidRequest, asked: ResolutionThresholds | None) -> AppliedResolution | None:
+    """The rule that a request is decided by, beside the thresholds that it asked for."""
+    if request.thresholds is None:
+        return None
+    return AppliedResolution(request.scope, request.thresholds, request.thresholds != asked)
 
 
 async def deliver_while_open(

@@ -7,6 +7,8 @@ looked at by their headers only.
 from dataclasses import dataclass
 
 from common.conversation import PromptMessage
+from common.image_options import ImageOptions
+from common.resolution_rule import ResolutionThresholds
 from common.tiling import TileGrid
 from common.types import ResolutionScope, SamplingRequest
 
@@ -20,12 +22,16 @@ class ValidImage:
         key: Hash of bytes and processing options.
         grid: How it will be cut.
         field: Where it stands in the request, for errors.
+        options: How it will be turned and cut.
+        orientation: EXIF orientation that will be applied; 1 where it stays as stored.
     """
 
     data: bytes
     key: bytes
     grid: TileGrid
     field: str
+    options: ImageOptions
+    orientation: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ class ValidRequest:
         images: All pictures, in request order.
         sampling: How the answer's tokens are chosen.
         scope: Scope of the resolution rule.
+        thresholds: Of the resolution rule; None without a gate.
         cost: What it takes.
         priority: Steps of head start over other requests.
     """
@@ -63,5 +70,6 @@ class ValidRequest:
     images: tuple[ValidImage, ...]
     sampling: SamplingRequest
     scope: ResolutionScope
+    thresholds: ResolutionThresholds | None
     cost: RequestCost
     priority: int = 0

@@ -96,6 +96,7 @@ class Router:
             self.languages,
             settings.fingerprint,
             ScoreMemory(config.max_remembered_images),
+            config.resolution.overload,
         )
         model = ServedModel(
             settings.model_name, settings.fingerprint, model_config, settings.max_context_tokens

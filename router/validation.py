@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from common.config import RouterConfig
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import InvalidImageError, InvalidRequestError, ModelNotFoundError
-from common.image_file import image_key, inspect_image
+from common.image_file import inspect_image
 from common.model_config import ModelConfig
-from common.tiling import choose_grid
-from common.types import ResolutionScope, Role, SamplingRequest
+from common.types import Role, SamplingRequest
 from protos.dvd.v1 import inference_pb2
+from router.image_options import ImageOptionsReader
 from router.requests import RequestCost, ValidImage, ValidRequest
+from router.resolution_options import ResolutionOptions
 from router.sampling import validate_sampling
 
 MAX_REQUEST_ID_CHARACTERS = 128
@@ -24,12 +25,6 @@ ROLES = {
     inference_pb2.ROLE_SYSTEM: Role.SYSTEM,
     inference_pb2.ROLE_USER: Role.USER,
     inference_pb2.ROLE_ASSISTANT: Role.ASSISTANT,
-}
-SCOPES = {
-    inference_pb2.RESOLUTION_SCOPE_REQUEST: ResolutionScope.REQUEST,
-    inference_pb2.RESOLUTION_SCOPE_IMAGE: ResolutionScope.IMAGE,
-    inference_pb2.RESOLUTION_SCOPE_ABSOLUTE: ResolutionScope.ABSOLUTE,
-    inference_pb2.RESOLUTION_SCOPE_OFF: ResolutionScope.OFF,
 }
 
 
@@ -54,8 +49,15 @@ class RequestValidator:
     """Validates the requests of one public door."""
 
     def __init__(self, config: RouterConfig, model: ServedModel) -> None:
+        """Lay the configuration over the checkpoint.
+
+        Raises:
+            ConfigError: The configuration does not fit the model.
+        """
         self._config = config
         self._model = model
+        self._images = ImageOptionsReader(config, model.config.tiling)
+        self._resolution = ResolutionOptions(config, model.config.thresholds)
 
     def validate(self, wire: inference_pb2.GenerateRequest) -> ValidRequest:
         """Check everything that can be known before any work is done.
@@ -76,7 +78,8 @@ class RequestValidator:
             messages=messages,
             images=tuple(images),
             sampling=sampling,
-            scope=self._scope(wire),
+            scope=self._resolution.scope(wire),
+            thresholds=self._resolution.thresholds(wire),
             cost=cost,
             priority=self._priority(wire.priority),
         )
@@ -156,22 +159,21 @@ class RequestValidator:
         limit = self._config.max_images_per_request
         if len(images) == limit:
             raise InvalidRequestError(f"A request may have {limit} pictures.", field)
+        options = self._images.read(wire, field)
         try:
             size = inspect_image(wire.data, wire.mime_type, self._config.images)
         except InvalidImageError as error:
             raise InvalidImageError(error.message, field) from error
-        tiling = self._model.config.tiling
-        grid = choose_grid(size.width, size.height, tiling)
-        images.append(ValidImage(wire.data, image_key(wire.data, tiling), grid, field))
+        image = ValidImage(
+            data=wire.data,
+            key=options.key(wire.data),
+            grid=options.grid(size),
+            field=field,
+            options=options,
+            orientation=size.orientation if options.apply_orientation else 1,
+        )
+        images.append(image)
         return len(images) - 1
-
-    def _scope(self, wire: inference_pb2.GenerateRequest) -> ResolutionScope:
-        asked = wire.resolution_scope
-        if asked == inference_pb2.RESOLUTION_SCOPE_UNSPECIFIED:
-            return self._config.resolution_scope
-        if asked not in SCOPES:
-            raise InvalidRequestError("Unknown resolution scope.", "resolution_scope")
-        return SCOPES[asked]
 
     def _cost(
         self,

@@ -48,6 +48,19 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedPush:
+    """An embedding that will be asked for.
+
+    Attributes:
+        compressed: For each tile whether it is compressed.
+        dtype: Wire element type.
+    """
+
+    compressed: tuple[bool, ...]
+    dtype: embedding_pb2.DType
+
+
+@dataclass(frozen=True, slots=True)
 class PushReceipt:
     """What a push took.
 
@@ -80,17 +93,25 @@ class VisionClient:
         async for response in each(self._stub.WatchLoad(request)):
             yield response.load
 
-    async def encode(self, request_id: str, image: ValidImage, timeout_seconds: float) -> Encoding:
+    async def encode(
+        self,
+        request_id: str,
+        image: ValidImage,
+        planned: PlannedPush | None,
+        timeout_seconds: float,
+    ) -> Encoding:
         """Encode one picture.
+
+        Args:
+            request_id: Whose picture.
+            image: The picture.
+            planned: What will be pushed of it, where that is decided; kept, it saves encoding.
+            timeout_seconds: Time left.
 
         Raises:
             DvdError: What the replica answered.
         """
-        request = vision_pb2.EncodeRequest(
-            request_id=request_id,
-            image_data=image.data,
-            expected_tiles=image.grid.num_tiles,
-        )
+        request = _encode_request(request_id, image, planned)
         with peer_errors():
             response = await self._stub.Encode(request, timeout=timeout_seconds)
         return Encoding(
@@ -131,3 +152,19 @@ class VisionClient:
     async def close(self) -> None:
         """Close the channel."""
         await self._channel.close()
+
+
+def _encode_request(
+    request_id: str, image: ValidImage, planned: PlannedPush | None
+) -> vision_pb2.EncodeRequest:
+    push = None
+    if planned is not None:
+        push = vision_pb2.PlannedPush(compressed=planned.compressed, dtype=planned.dtype)
+    return vision_pb2.EncodeRequest(
+        request_id=request_id,
+        image_data=image.data,
+        expected_tiles=image.grid.num_tiles,
+        max_tiles=image.options.tiling.max_tiles,
+        apply_orientation=image.options.apply_orientation,
+        planned_push=push,
+    )

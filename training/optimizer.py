@@ -44,12 +44,16 @@ class TwoOptimizers:
         self._peaks = [optimizer.param_groups[0]["lr"] for optimizer in self._optimizers]
 
     def step(self, loss: torch.Tensor, share: float) -> None:
-        """Take one step.
+        """Take one step; none where nothing that learns had a part in the loss.
+
+        A small batch may hold no compressed tile while their projector alone learns.
 
         Args:
             loss: Scalar.
             share: Of the peak learning rates.
         """
+        if not loss.requires_grad:
+            return
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._parameters, 1.0)
         for optimizer, peak in zip(self._optimizers, self._peaks, strict=True):

@@ -13,7 +13,7 @@ import torch
 
 from common.config import ImageLimits, LanguageServiceConfig, VisionServiceConfig
 from common.conversation import PromptMessage
-from common.image_file import image_key
+from common.image_options import ImageOptions
 from common.model_config import load_model_config
 from common.types import SamplingParameters
 from language_service.block_tables import KvBlocks
@@ -70,10 +70,9 @@ class ServedModel:
 
     def encode(self, pictures: Sequence[bytes]) -> list[EncodedImage]:
         """Cut, encode and score picture files."""
+        options = ImageOptions(self.config.tiling)
         waiters = [
-            self._vision.submit_encode(
-                image_key(data, self.config.tiling), self._preprocessor.tile(data)
-            )
+            self._vision.submit_encode(options.key(data), self._preprocessor.tile(data))
             for data in pictures
         ]
         while self._vision.step():

@@ -25,9 +25,10 @@ class BatchPart:
 class EncodeQueue:
     """Thread-safe; a picture that is submitted twice is encoded once."""
 
-    def __init__(self, max_batch_tiles: int) -> None:
+    def __init__(self, max_batch_tiles: int, max_wait_seconds: float = 0.0) -> None:
         self._lock = threading.Lock()
-        self._batcher = TileBatcher(max_batch_tiles)
+        self._batcher = TileBatcher(max_batch_tiles, max_wait_seconds)
+        self._coming_tiles = 0
         self._jobs: dict[int, EncodeJob] = {}
         self._by_key: dict[bytes, EncodeJob] = {}
         self._next_id = 0
@@ -37,6 +38,17 @@ class EncodeQueue:
         """Tiles, waiting or running, that have no features yet."""
         with self._lock:
             return sum(job.remaining_tiles for job in self._jobs.values())
+
+    @property
+    def coming_tiles(self) -> int:
+        """Tiles that are about to be submitted."""
+        return self._coming_tiles
+
+    @property
+    def waiting_tiles(self) -> int:
+        """Tiles that no batch has taken yet."""
+        with self._lock:
+            return self._batcher.waiting_tiles
 
     @property
     def waiting_images(self) -> int:
@@ -59,9 +71,19 @@ class EncodeQueue:
                 job = EncodeJob(self._next_id, image_key, tiled, now)
                 self._next_id += 1
                 self._jobs[job.job_id] = self._by_key[image_key] = job
-                self._batcher.add(job.job_id, job.num_tiles)
+                self._batcher.add(job.job_id, job.num_tiles, now)
             job.waiters.append(waiter)
         return waiter
+
+    def expect(self, num_tiles: int) -> None:
+        """Announce tiles that are about to be submitted, or with a negative number take it back."""
+        with self._lock:
+            self._coming_tiles += num_tiles
+
+    def seconds_to_wait(self, now: float) -> float:
+        """How long the next batch should wait to be filled; 0 to take it now."""
+        with self._lock:
+            return self._batcher.seconds_to_wait(now, self._coming_tiles)
 
     def take_batch(self, now: float) -> tuple[BatchPart, ...]:
         """Drop pictures that nobody waits for any more, then take the next batch."""

@@ -1,50 +1,28 @@
 """Owns one device: batches tiles of all pictures through the model, projects on demand.
 
 Synchronous. Any thread submits; one engine thread calls `step` in a loop. Projections go first,
-because a language replica waits for each, and they are short.
+because a language replica waits for each, and they are short. A batch that is not full waits while
+pictures are in the decoder, within a bound.
 """
 
+import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from common.errors import DvdError, InvalidRequestError
 from common.model_config import ModelConfig
+from vision_service.device_batches import DeviceBatches
 from vision_service.encode_job import EncodeJob
 from vision_service.encode_queue import BatchPart, EncodeQueue
+from vision_service.engine_stats import EngineStats
 from vision_service.images import EncodedImage, ProjectedImage, TiledImage
+from vision_service.project_job import ProjectJob
 from vision_service.vision_model import VisionModel
-
-
-@dataclass(slots=True)
-class EngineStats:
-    """What the engine has done since it started, warm-up apart.
-
-    Attributes:
-        num_batches: Passes of the vision transformer.
-        num_tiles: Tiles in them.
-        num_gate_rows: Tiles scored by the gate.
-        num_projected_tiles: Tiles projected.
-        num_compressed_tiles: Those of them at compressed resolution.
-    """
-
-    num_batches: int = 0
-    num_tiles: int = 0
-    num_gate_rows: int = 0
-    num_projected_tiles: int = 0
-    num_compressed_tiles: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _ProjectJob:
-    encoded: EncodedImage
-    compressed: tuple[bool, ...]
-    dtype: torch.dtype
-    waiter: Future[ProjectedImage]
 
 
 class VisionEngine:
@@ -61,20 +39,27 @@ class VisionEngine:
         config: ModelConfig,
         max_batch_tiles: int,
         clock: Callable[[], float],
+        max_batch_wait_seconds: float = 0.0,
     ) -> None:
         self.stats = EngineStats()
         self.on_work: Callable[[], None] = lambda: None
         self._model = model
         self._config = config
         self._clock = clock
-        self._queue = EncodeQueue(max_batch_tiles)
+        self._device = DeviceBatches(model.device, model.dtype, config.vision, max_batch_tiles)
+        self._queue = EncodeQueue(self._device.max_tiles, max_batch_wait_seconds)
         self._lock = threading.Lock()
-        self._projections: list[_ProjectJob] = []
+        self._projections: list[ProjectJob] = []
 
     @property
     def outstanding_tiles(self) -> int:
         """Tiles, waiting or running, that have no features yet."""
         return self._queue.outstanding_tiles
+
+    @property
+    def coming_tiles(self) -> int:
+        """Tiles that are about to be submitted."""
+        return self._queue.coming_tiles
 
     @property
     def waiting_images(self) -> int:
@@ -85,6 +70,16 @@ class VisionEngine:
     def running_images(self) -> int:
         """Pictures of which some batch has taken a tile."""
         return self._queue.running_images
+
+    @contextmanager
+    def coming(self, num_tiles: int) -> Iterator[None]:
+        """Announce tiles that will be submitted within the context, so that a batch may wait."""
+        self._queue.expect(num_tiles)
+        try:
+            yield
+        finally:
+            self._queue.expect(-num_tiles)
+            self.on_work()
 
     def submit_encode(self, image_key: bytes, tiled: TiledImage) -> Future[EncodedImage]:
         """Queue a picture.
@@ -122,12 +117,18 @@ class VisionEngine:
             raise InvalidRequestError("This model has no compressed resolution.", "compressed")
         waiter: Future[ProjectedImage] = Future()
         with self._lock:
-            self._projections.append(_ProjectJob(encoded, compressed, dtype, waiter))
+            self._projections.append(ProjectJob(encoded, compressed, dtype, waiter))
         self.on_work()
         return waiter
 
+    def seconds_to_wait(self) -> float | None:
+        """When `step` may find work without a further submission; None for never."""
+        if not self._queue.waiting_tiles:
+            return None
+        return self._queue.seconds_to_wait(self._clock())
+
     def step(self) -> bool:
-        """Do all waiting projections, then one batch; False when there was neither.
+        """Do all waiting projections, then one batch; False when there was neither to do now.
 
         What the model raises goes to those who wait for the result. Only a lost device is raised
         here too, because nothing can run on it any more.
@@ -159,7 +160,7 @@ class VisionEngine:
                 self._answer_projection(job)
         return bool(jobs)
 
-    def _answer_projection(self, job: _ProjectJob) -> None:
+    def _answer_projection(self, job: ProjectJob) -> None:
         try:
             projected = self._project(job)
         except (RuntimeError, DvdError) as error:
@@ -167,11 +168,11 @@ class VisionEngine:
         else:
             job.waiter.set_result(projected)
 
-    def _project(self, job: _ProjectJob) -> ProjectedImage:
+    def _project(self, job: ProjectJob) -> ProjectedImage:
         started_at = self._clock()
         embeddings = self._model.project(job.encoded.features, job.compressed)
         _require_finite(embeddings)
-        embeddings = embeddings.to(job.dtype).cpu()
+        embeddings = self._device.fetch(embeddings.to(job.dtype))
         self.stats.num_projected_tiles += len(job.compressed)
         self.stats.num_compressed_tiles += sum(job.compressed)
         full, fewer = self._config.full_tokens_per_tile, self._config.compressed_tokens_per_tile
@@ -182,7 +183,10 @@ class VisionEngine:
         )
 
     def _run_batch(self) -> bool:
-        parts = self._queue.take_batch(self._clock())
+        now = self._clock()
+        if self._queue.seconds_to_wait(now):
+            return False
+        parts = self._queue.take_batch(now)
         if not parts:
             return False
         try:
@@ -197,18 +201,17 @@ class VisionEngine:
 
     def _encode(self, parts: tuple[BatchPart, ...]) -> None:
         """Run one batch through the vision transformer and hand the features out."""
-        device, dtype = self._model.device, self._model.dtype
-        pixels = torch.cat([part.job.pixels(part.run).to(device, dtype) for part in parts])
-        features = self._model.encode(pixels)
-        if features.is_cuda:
-            # Without this the clock would stop before the device does.
-            torch.cuda.synchronize(features.device)
+        tiles = [part.job.pixels(part.run) for part in parts]
+        num_tiles = sum(map(len, tiles))
+        features = self._model.encode(self._device.load(tiles))[:num_tiles]
+        # Without this the clock would stop before the device does.
+        self._device.wait()
         now = self._clock()
         shares = torch.split(features, [part.run.num_tiles for part in parts])
         for part, share in zip(parts, shares, strict=True):
             part.job.keep(part.run, share, now)
         self.stats.num_batches += 1
-        self.stats.num_tiles += len(pixels)
+        self.stats.num_tiles += num_tiles
 
     def _finish(self, job: EncodeJob) -> None:
         """Score a picture whose last tile is done, and answer all who wait for it."""
@@ -224,10 +227,10 @@ class VisionEngine:
         _require_finite(features)
         if not self._model.has_gate:
             return []
-        scores = self._model.scores(features)
-        _require_finite(scores)
+        scores: list[float] = self._model.scores(features).tolist()
         self.stats.num_gate_rows += len(scores)
-        return scores.tolist()
+        self.stats.num_unscored_tiles += sum(map(math.isnan, scores))
+        return scores
 
 
 def _require_finite(values: torch.Tensor) -> None:

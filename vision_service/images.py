@@ -43,21 +43,32 @@ class EncodeTimings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EncodedImage:
-    """Output of vision transformer and gate for one picture; what the feature cache keeps.
+class ScoredImage:
+    """What the resolution decision needs of one picture.
 
     Attributes:
         image_key: Name of the picture and its processing options.
         grid: How it was cut.
-        features: [T, P, d], contiguous, on the engine's device.
         scores: Probability of "compress" per tile; empty without a gate.
-        timings: Where the time went.
     """
 
     image_key: bytes
     grid: TileGrid
-    features: torch.Tensor
     scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedImage(ScoredImage):
+    """Output of vision transformer and gate for one picture.
+
+    Attributes as those of `ScoredImage`, and:
+
+    Attributes:
+        features: [T, P, d], contiguous, on the engine's device.
+        timings: Where the time went.
+    """
+
+    features: torch.Tensor
     timings: EncodeTimings
 
     @property
@@ -79,3 +90,8 @@ class ProjectedImage:
     tile_tokens: tuple[int, ...]
     embeddings: torch.Tensor
     project_seconds: float
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the embeddings."""
+        return self.embeddings.numel() * self.embeddings.element_size()

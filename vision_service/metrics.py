@@ -6,22 +6,40 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from vision_service.engine import EngineStats, VisionEngine
+from vision_service.encoding import Encoder
+from vision_service.engine import VisionEngine
+from vision_service.engine_stats import EngineStats
 from vision_service.feature_cache import FeatureCache
 
 
 class EngineCollector(Collector):
-    """Exports the engine's own counts; tiles divided by batches is how full a batch was."""
+    """Exports the engine's and the encoder's own counts.
 
-    def __init__(self, stats: EngineStats) -> None:
+    Tiles divided by batches is how full a batch was.
+    """
+
+    def __init__(self, stats: EngineStats, encoder: Encoder) -> None:
         self._stats = stats
+        self._encoder = encoder
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """Read the counts as they are now."""
-        stats = self._stats
+        stats, encoder = self._stats, self._encoder
         yield _count("dvd_vision_batches", "Passes of the vision transformer.", stats.num_batches)
         yield _count("dvd_vision_encoded_tiles", "Tiles in those passes.", stats.num_tiles)
         yield _count("dvd_vision_gated_tiles", "Tiles scored by the gate.", stats.num_gate_rows)
+        yield _count(
+            "dvd_vision_unscored_tiles", "Tiles without a score, kept at full resolution.",
+            stats.num_unscored_tiles,
+        )  # fmt: skip
+        yield _by_kind(
+            "dvd_vision_kept", "Work that was saved because its result was kept.",
+            encoder.stats.num_kept_images, encoder.stats.num_kept_projections,
+        )  # fmt: skip
+        yield _by_kind(
+            "dvd_vision_joined", "Work that was saved because it was under way.",
+            encoder.encodings.num_joined, encoder.projections.num_joined,
+        )  # fmt: skip
         tiles = CounterMetricFamily(
             "dvd_vision_tiles", "Tiles projected, by resolution.", labels=["resolution"]
         )
@@ -33,9 +51,11 @@ class EngineCollector(Collector):
 class VisionMetrics:
     """Counters that the servicer feeds, and what is read from engine and cache when scraped."""
 
-    def __init__(self, engine: VisionEngine, cache: FeatureCache, weight_bytes: int) -> None:
+    def __init__(
+        self, engine: VisionEngine, encoder: Encoder, cache: FeatureCache, weight_bytes: int
+    ) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(EngineCollector(engine.stats))
+        self.registry.register(EngineCollector(engine.stats, encoder))
         self.tokens = Counter(
             "dvd_vision_tokens",
             "Visual tokens before and after the visual resolution router.",
@@ -54,10 +74,10 @@ class VisionMetrics:
         self._gauge("dvd_vision_waiting_tiles", "Tiles not yet encoded.").set_function(
             lambda: engine.outstanding_tiles
         )
-        self._gauge("dvd_vision_features_kept_bytes", "Features kept.").set_function(
+        self._gauge("dvd_vision_features_kept_bytes", "What is kept of pictures.").set_function(
             lambda: cache.kept_bytes
         )
-        self._gauge("dvd_vision_features_in_use_bytes", "Features being pushed.").set_function(
+        self._gauge("dvd_vision_features_in_use_bytes", "What pushes use of it.").set_function(
             lambda: cache.referenced_bytes
         )
         self._gauge("dvd_weight_bytes", "Tensor bytes held.").set(weight_bytes)
@@ -68,3 +88,10 @@ class VisionMetrics:
 
 def _count(name: str, text: str, value: int) -> CounterMetricFamily:
     return CounterMetricFamily(name, text, value=value)
+
+
+def _by_kind(name: str, text: str, encodings: int, projections: int) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=["work"])
+    family.add_metric(["encoding"], encodings)
+    family.add_metric(["projection"], projections)
+    return family

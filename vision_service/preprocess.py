@@ -1,13 +1,11 @@
 """From a picture file's bytes to normalised tiles, exactly as the published pipeline makes them.
 
 Decode, RGB, bicubic resize of the whole picture to the grid, crops row by row, thumbnail last,
-then ImageNet normalisation in float32. EXIF orientation is not applied, because the published
-pipeline does not; of an animation the first frame counts.
+then ImageNet normalisation in float32. EXIF orientation is applied only where the options say so,
+because the published pipeline does not; of an animation the first frame counts.
 
 Source: `load_image` and `dynamic_preprocess` of the model cards.
 """
-
-import io
 
 import numpy as np
 import torch
@@ -15,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from common.config import ImageLimits
-from common.errors import InvalidImageError
-from common.image_file import DECODER_ERRORS, ImageSize, inspect_image
+from common.errors import MismatchError
+from common.image_file import inspect_image, open_rgb, turned
+from common.image_options import ImageOptions
 from common.model_config import ModelConfig
-from common.tiling import TileGrid, choose_grid
+from common.tiling import TileGrid, TilingOptions, choose_grid
 from vision_service.images import TiledImage
 
 
@@ -31,34 +30,38 @@ class Preprocessor:
         self._mean = torch.tensor(config.pixel_mean, dtype=torch.float32).view(3, 1, 1)
         self._std = torch.tensor(config.pixel_std, dtype=torch.float32).view(3, 1, 1)
 
-    def tile(self, data: bytes) -> TiledImage:
+    def tile(
+        self, data: bytes, options: ImageOptions | None = None, expected_tiles: int | None = None
+    ) -> TiledImage:
         """Decode and cut one picture.
 
         Args:
             data: The file's bytes.
+            options: What is done to it; None for the checkpoint's own.
+            expected_tiles: Tile count that the caller derived; None for any.
 
         Raises:
             InvalidImageError: It breaks a bound or cannot be decoded.
+            MismatchError: The header gives another tile count; nothing was decoded.
         """
-        return self.tile_image(_decode(data, inspect_image(data, "", self._limits)))
+        options = options or ImageOptions(self._tiling)
+        size = inspect_image(data, "", self._limits)
+        num_tiles = options.grid(size).num_tiles
+        if expected_tiles is not None and expected_tiles != num_tiles:
+            raise other_tile_count(expected_tiles, num_tiles)
+        image = open_rgb(data, (size.format,))
+        if options.apply_orientation:
+            image = turned(image, size.orientation)
+        return self.tile_image(image, options.tiling)
 
-    def tile_image(self, image: Image.Image) -> TiledImage:
-        """Cut one decoded RGB picture."""
-        grid = choose_grid(image.width, image.height, self._tiling)
-        tiles = self._cut(image, grid)
+    def tile_image(self, image: Image.Image, tiling: TilingOptions | None = None) -> TiledImage:
+        """Cut one decoded RGB picture; without options as the checkpoint says."""
+        tiling = tiling or self._tiling
+        grid = choose_grid(image.width, image.height, tiling)
+        tiles = _cut(image, grid, tiling.tile_size)
         first_seen: dict[bytes, int] = {}
         twins = tuple(first_seen.setdefault(t.tobytes(), i) for i, t in enumerate(tiles))
         return TiledImage(grid, self._normalise(tiles), twins)
-
-    def _cut(self, image: Image.Image, grid: TileGrid) -> list[NDArray[np.uint8]]:
-        """Cut into [S, S, 3] arrays."""
-        side = self._tiling.tile_size
-        whole = np.asarray(_resize(image, side * grid.columns, side * grid.rows))
-        boxes = grid.boxes(side)
-        tiles = [whole[top:bottom, left:right] for left, top, right, bottom in boxes]
-        if grid.has_thumbnail:
-            tiles.append(np.asarray(_resize(image, side, side)))
-        return tiles
 
     def _normalise(self, tiles: list[NDArray[np.uint8]]) -> torch.Tensor:
         """Turn [S, S, 3] arrays into one [T, 3, S, S] float32 tensor."""
@@ -68,12 +71,20 @@ class Preprocessor:
         return pixels.div_(255).sub_(self._mean).div_(self._std)
 
 
-def _decode(data: bytes, size: ImageSize) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(data), formats=(size.format,)) as image:
-            return image.convert("RGB")
-    except DECODER_ERRORS as cause:
-        raise InvalidImageError("The picture is damaged or truncated.") from cause
+def other_tile_count(expected: int, found: int) -> MismatchError:
+    """The error of a caller who derived another tile count."""
+    return MismatchError(
+        f"Tile count differs: the caller has {expected}, the vision replica {found}."
+    )
+
+
+def _cut(image: Image.Image, grid: TileGrid, side: int) -> list[NDArray[np.uint8]]:
+    """Cut into [S, S, 3] arrays."""
+    whole = np.asarray(_resize(image, side * grid.columns, side * grid.rows))
+    tiles = [whole[top:bottom, left:right] for left, top, right, bottom in grid.boxes(side)]
+    if grid.has_thumbnail:
+        tiles.append(np.asarray(_resize(image, side, side)))
+    return tiles
 
 
 def _resize(image: Image.Image, width: int, height: int) -> Image.Image:

@@ -55,15 +55,22 @@ class VisionReplica:
         model_config = load_model_config(spec.model_dir)
         model = load_vision_model(spec.model_dir, model_config, dtype, device)
         held = weight_bytes(model)
-        self.engine = VisionEngine(model, model_config, config.max_batch_tiles, time.monotonic)
+        self.engine = VisionEngine(
+            model,
+            model_config,
+            config.max_batch_tiles,
+            time.monotonic,
+            config.max_batch_wait_seconds,
+        )
         self.cache = FeatureCache(config.feature_cache_bytes)
-        self._thread = EngineThread(spec.name, self.engine.step, on_crash)
+        step, wait = self.engine.step, self.engine.seconds_to_wait
+        self._thread = EngineThread(spec.name, step, on_crash, wait)
         self.engine.on_work = self._thread.wake
         self._encoder = Encoder(
             model_config, config, Preprocessor(model_config, limits), self.engine, self.cache
         )
         identity = new_identity(spec.name, ReplicaRole.VISION, fingerprint(spec.model_dir))
-        metrics = VisionMetrics(self.engine, self.cache, held)
+        metrics = VisionMetrics(self.engine, self._encoder, self.cache, held)
         # A picture travels in one message, with room for the rest of the request.
         max_message_bytes = limits.max_bytes + MAX_MESSAGE_BYTES
         self._server = ReplicaServer(identity, metrics.registry, max_message_bytes)

@@ -2,14 +2,18 @@
 
 from collections.abc import AsyncIterator
 
+from common.errors import InvalidRequestError
+from common.image_options import ImageOptions
 from common.load_watch import watch_load
 from common.model_config import ModelConfig
 from common.rpc import RpcContext, remaining_seconds
 from common.tensor_codec import torch_dtype
+from common.tiling import MAX_TILES
 from protos.dvd.v1 import replica_pb2, vision_pb2, vision_pb2_grpc
-from vision_service.encoding import Encoder, EncodeTask, PushTask
+from vision_service.encoding import Encoder
 from vision_service.engine import VisionEngine
 from vision_service.metrics import VisionMetrics
+from vision_service.requests import EncodeTask, PlannedPush, PushTask
 
 SERVICE_NAME = vision_pb2.DESCRIPTOR.services_by_name["VisionService"].full_name
 
@@ -27,6 +31,7 @@ class VisionServicer(vision_pb2_grpc.VisionServiceServicer):
     ) -> None:
         self._info = info
         self._full_tokens = config.full_tokens_per_tile
+        self._tiling = config.tiling
         self._encoder = encoder
         self._engine = engine
         self._metrics = metrics
@@ -44,7 +49,7 @@ class VisionServicer(vision_pb2_grpc.VisionServiceServicer):
     ) -> vision_pb2.EncodeResponse:
         """Encode one picture and keep its features."""
         remaining_seconds(context)
-        result = await self._encoder.encode(EncodeTask(request.image_data, request.expected_tiles))
+        result = await self._encoder.encode(self._encode_task(request))
         return vision_pb2.EncodeResponse(
             image_key=result.image.image_key,
             num_tiles=result.image.grid.num_tiles,
@@ -85,6 +90,21 @@ class VisionServicer(vision_pb2_grpc.VisionServiceServicer):
         """Report load until the caller goes away."""
         async for load in watch_load(self._load):
             yield vision_pb2.VisionServiceWatchLoadResponse(load=load)
+
+    def _encode_task(self, request: vision_pb2.EncodeRequest) -> EncodeTask:
+        if request.max_tiles > MAX_TILES:
+            raise InvalidRequestError(f"max_tiles must be at most {MAX_TILES}.", "max_tiles")
+        tiling = self._tiling.at_most(request.max_tiles or self._tiling.max_tiles)
+        planned = None
+        if request.HasField("planned_push"):
+            push = request.planned_push
+            planned = PlannedPush(tuple(push.compressed), torch_dtype(push.dtype))
+        return EncodeTask(
+            request.image_data,
+            request.expected_tiles,
+            ImageOptions(tiling, request.apply_orientation),
+            planned,
+        )
 
     def _load(self) -> replica_pb2.LoadReport:
         return replica_pb2.LoadReport(

@@ -163,3 +163,16 @@ def test_a_clean_end_is_no_crash() -> None:
     engine.wait_until_idle()
     engine.thread.stop()
     assert not engine.crashed.is_set()
+
+
+def test_it_looks_again_unwoken_after_the_time_that_it_is_told() -> None:
+    looked = threading.Semaphore(0)
+
+    def step() -> bool:
+        looked.release()
+        return False
+
+    thread = EngineThread("engine", step, lambda: None, lambda: 0.001)
+    thread.start()
+    assert all(looked.acquire(timeout=30) for _ in range(3))
+    thread.stop()

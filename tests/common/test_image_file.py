@@ -6,6 +6,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -13,11 +14,9 @@ from PIL import Image
 
 from common.config import ImageLimits
 from common.errors import InvalidImageError
-from common.image_file import MIME_TYPES, ImageSize, image_key, inspect_image
-from common.tiling import TilingOptions
+from common.image_file import MIME_TYPES, ImageSize, inspect_image, open_rgb, turned
 
 LIMITS = ImageLimits(max_bytes=100_000, max_pixels=10_000)
-TILING = TilingOptions(tile_size=448, min_tiles=1, max_tiles=12, use_thumbnail=True)
 UNREADABLE = (
     "The picture is damaged or of an unsupported format; supported are BMP, GIF, JPEG, PNG, WEBP."
 )
@@ -190,13 +189,88 @@ def test_any_png_chunks_are_read_or_refused(chunks: list[tuple[bytes, bytes]]) -
     assert is_read_or_refused(header + b"".join(chunk(kind, body) for kind, body in chunks))
 
 
-def test_a_key_names_bytes_and_options() -> None:
-    key = image_key(b"bytes", TILING)
-    assert len(key) == 16
-    assert key == image_key(b"bytes", TilingOptions(448, 1, 12, True))
-    others = {
-        image_key(b"other", TILING),
-        image_key(b"bytes", TilingOptions(448, 1, 6, True)),
-        image_key(b"bytes", TilingOptions(448, 1, 12, False)),
-    }
-    assert len(others | {key}) == 4
+@pytest.mark.parametrize(
+    ("width", "height", "sentence"),
+    [
+        (101, 20, "101 x 20 pixels; at most 100 on a side are accepted."),
+        (20, 101, "20 x 101 pixels; at most 100 on a side are accepted."),
+        (100, 19, "100 x 19 pixels; a side may be at most 5 times the other."),
+        (19, 100, "19 x 100 pixels; a side may be at most 5 times the other."),
+    ],
+)
+def test_sides_and_aspect_are_bounded(width: int, height: int, sentence: str) -> None:
+    limits = ImageLimits(max_side=100, max_aspect=5)
+    assert inspect_image(picture("PNG", 100, 20), "", limits).width == 100
+    assert refusal(png_header(width, height), limits=limits) == f"The picture has {sentence}"
+
+
+def test_a_thin_strip_is_refused_before_resizing_takes_memory_for_its_length() -> None:
+    assert "on a side" in refusal(png_header(1, 40_000_000), limits=ImageLimits())
+
+
+def oriented(file_format: str, orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(stream, file_format, exif=exif)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(("written", "read"), [(1, 1), (6, 6), (8, 8), (0, 1), (9, 1)])
+def test_orientation_is_read_from_the_header(file_format: str, written: int, read: int) -> None:
+    size = inspect_image(oriented(file_format, written), "", LIMITS)
+    assert size == ImageSize(30, 20, file_format, read)
+
+
+@pytest.mark.parametrize("exif", [b"x", b"Exif\0\0", b"Exif\0\0II*\0", b"\0" * 99])
+def test_damaged_exif_counts_as_none(exif: bytes) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(stream, "JPEG", exif=exif)
+    assert inspect_image(stream.getvalue(), "", LIMITS).orientation == 1
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corners"),
+    [(1, "abcd"), (2, "badc"), (3, "dcba"), (4, "cdab"), (5, "acbd"), (6, "cadb"), (7, "dbca"),
+     (8, "bdac")],
+)  # fmt: skip
+def test_a_picture_is_turned_upright(orientation: int, corners: str) -> None:
+    stored = Image.new("L", (2, 2))
+    stored.putdata([*b"abcd"])
+    assert bytes(turned(stored, orientation).tobytes()).decode() == corners
+
+
+def test_grey_of_sixteen_bits_keeps_its_range() -> None:
+    stream = io.BytesIO()
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(stream, "PNG")
+    pixels = np.asarray(open_rgb(stream.getvalue()))
+    assert pixels.shape == (16, 16, 3)
+    assert (pixels.reshape(256, 3) == np.arange(256)[:, None]).all()
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_colour_and_alpha_of_sixteen_bits_keep_their_high_byte(
+    colour_type: int, channels: int
+) -> None:
+    samples = np.arange(4 * channels, dtype=np.uint16).reshape(4, channels) * 4000
+    rows = b"".join(b"\0" + samples[i : i + 2].astype(">u2").tobytes() for i in (0, 2))
+    header = struct.pack(">IIBBBBB", 2, 2, 16, colour_type, 0, 0, 0)
+    data = (
+        PNG_SIGNATURE
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+    colours = samples[:, :3] if channels > 2 else samples[:, [0, 0, 0]]
+    assert (np.asarray(open_rgb(data)).reshape(4, 3) == colours >> 8).all()
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP"])
+def test_of_an_animation_the_first_frame_is_decoded(file_format: str) -> None:
+    stream = io.BytesIO()
+    first, *others = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "lime"))
+    first.save(stream, file_format, save_all=True, append_images=others)
+    red, _, blue = open_rgb(stream.getvalue()).getpixel((4, 4))
+    assert (red > 250, blue < 5) == (True, True)

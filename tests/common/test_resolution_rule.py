@@ -73,8 +73,9 @@ def test_the_absolute_threshold_is_inclusive() -> None:
     assert compress_mask([0.49, 0.5, 0.51], thresholds, False) == (False, True, True)
 
 
-def test_a_score_that_is_no_number_stops_all_compression() -> None:
-    assert compress_mask([0.1, math.nan, 0.9], MEDIAN, True) == (False,) * 3
+def test_a_tile_without_a_score_keeps_full_resolution_and_has_no_say() -> None:
+    assert compress_mask([0.1, math.nan, 0.9], MEDIAN, True) == (False, False, True)
+    assert compress_mask([math.nan, math.nan], MEDIAN, True) == (False, False)
     assert compress_mask([0.1, math.nan, 0.9], MEDIAN, False) == (True, False, True)
 
 

@@ -98,6 +98,45 @@ async def test_flags_of_the_command_reach_the_router() -> None:
     )
 
 
+async def test_flags_about_pictures_and_resolution_reach_the_router(tmp_path: Path) -> None:
+    files = [tmp_path / "a.png", tmp_path / "b.png"]
+    for file in files:
+        file.write_bytes(pictures.blank(9, 9))
+    router = Router("a")
+    flags = "--max-tiles 3 --combine --relative-threshold 0.25 --absolute-threshold 0.5"
+    async with serving(ADD, router) as loopback:
+        words = ["ask", "--server", loopback.address, *flags.split(), *map(str, files), "Hello?"]
+        result = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert result.exit_code == 0
+    (request,) = router.asked
+    group, question = request.messages[0].parts
+    assert [image.max_tiles for image in group.image_group.images] == [3, 3]
+    assert question.text == "Hello?"
+    assert request.resolution_relative_threshold == 0.25
+    assert request.resolution_absolute_threshold == 0.5
+
+
+@pytest.mark.parametrize(
+    ("detail", "expected"),
+    [(None, inference_pb2.IMAGE_DETAIL_UNSPECIFIED), ("low", inference_pb2.IMAGE_DETAIL_LOW),
+     ("high", inference_pb2.IMAGE_DETAIL_HIGH)],
+)  # fmt: skip
+async def test_detail_reaches_the_router(tmp_path: Path, detail: str | None, expected: Any) -> None:
+    file = tmp_path / "picture.png"
+    file.write_bytes(pictures.blank(9, 9))
+    router = Router("a")
+    await ask(router, str(file), "What is this?", detail=detail)
+    (request,) = router.asked
+    assert request.messages[0].parts[0].image.detail == expected
+    assert not request.HasField("resolution_relative_threshold")
+    assert not request.messages[0].parts[0].image.HasField("max_tiles")
+
+
+async def test_an_unknown_detail_is_told() -> None:
+    with pytest.raises(ConfigError, match="--detail is one of low, high"):
+        await ask(Router(), "Hello?", detail="medium")
+
+
 class TwoAnswers(Router):
     """Gives two answers, word by word in turn."""
 

@@ -76,6 +76,13 @@ def test_nothing_saved_is_not_shown_as_a_saving(visual_tokens: int) -> None:
     assert f"visual tokens {visual_tokens} → {visual_tokens}   text" in text
 
 
+@pytest.mark.parametrize("is_raised", [True, False])
+def test_it_is_told_when_load_has_raised_compression(is_raised: bool) -> None:
+    answer = finished()
+    answer.resolution.raised_for_load = is_raised
+    assert ("because the server is busy" in shown(print_usage, answer)) == is_raised
+
+
 def test_a_picture_is_drawn_row_by_row() -> None:
     compressed = [False, True, True, False, True]
     text = shown(print_usage, picture(2, 2, True, compressed))

@@ -6,14 +6,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from common.errors import DvdError
-from common.tiling import TileGrid
+from common.image_options import ImageOptions
+from common.resolution_rule import ResolutionThresholds
+from common.tiling import TileGrid, TilingOptions
 from common.types import FinishReason, ReplicaAddress, ReplicaRole, ResolutionScope, SamplingRequest
 from protos.dvd.v1 import embedding_pb2, replica_pb2
 from router.known_resolutions import KnownResolution
 from router.language_client import Acceptance, AnswerDelta, AnswerEnd
 from router.replica_pool import ReplicaPool
 from router.requests import RequestCost, ValidImage, ValidRequest
-from router.vision_client import Destination, Encoding, PushReceipt
+from router.vision_client import Destination, Encoding, PlannedPush, PushReceipt
 
 FINGERPRINT = "fingerprint"
 DTYPE = embedding_pb2.D_TYPE_BFLOAT16
@@ -30,15 +32,29 @@ def address(
     return ReplicaAddress(name, role, incarnation, f"{name}:1", f"{name}:2", fingerprint)
 
 
+OPTIONS = ImageOptions(TilingOptions(tile_size=8, min_tiles=1, max_tiles=12, use_thumbnail=False))
+THRESHOLDS = ResolutionThresholds(relative=0.5, absolute=0.4)
+
+
 def images(*tile_counts: int) -> tuple[ValidImage, ...]:
     """Pictures of so many tiles, without thumbnails, with keys a, b, c and so on."""
     return tuple(
-        ValidImage(b"file", bytes([ord("a") + index]), TileGrid(tiles, 1, False), f"image {index}")
+        ValidImage(
+            data=b"file",
+            key=bytes([ord("a") + index]),
+            grid=TileGrid(tiles, 1, False),
+            field=f"image {index}",
+            options=OPTIONS,
+        )
         for index, tiles in enumerate(tile_counts)
     )
 
 
-def request(*tile_counts: int, scope: ResolutionScope = ResolutionScope.REQUEST) -> ValidRequest:
+def request(
+    *tile_counts: int,
+    scope: ResolutionScope = ResolutionScope.REQUEST,
+    thresholds: ResolutionThresholds | None = THRESHOLDS,
+) -> ValidRequest:
     """A request with pictures of so many tiles."""
     return ValidRequest(
         request_id="r1",
@@ -46,6 +62,7 @@ def request(*tile_counts: int, scope: ResolutionScope = ResolutionScope.REQUEST)
         images=images(*tile_counts),
         sampling=SamplingRequest(seed=5, max_tokens=8, temperature=0.0),
         scope=scope,
+        thresholds=thresholds,
         cost=RequestCost(tiles=sum(tile_counts), tokens=10, image_bytes=100),
     )
 
@@ -97,15 +114,24 @@ class FakeVision(FakeReplica):
         encode_outcomes: Of the next encodings of a picture, by its key.
         push_outcomes: Of the next pushes of a picture, by its key.
         pushed: Mask and destination of every push, by picture key.
+        planned: What each encoding was told that will be pushed.
     """
 
     scores: dict[bytes, tuple[float, ...]] = field(default_factory=dict)
     encode_outcomes: dict[bytes, list[Outcome]] = field(default_factory=dict)
     push_outcomes: dict[bytes, list[Outcome]] = field(default_factory=dict)
     pushed: dict[bytes, list[tuple[tuple[bool, ...], Destination]]] = field(default_factory=dict)
+    planned: list[PlannedPush | None] = field(default_factory=list)
 
-    async def encode(self, request_id: str, image: ValidImage, timeout_seconds: float) -> Encoding:
+    async def encode(
+        self,
+        request_id: str,
+        image: ValidImage,
+        planned: PlannedPush | None,
+        timeout_seconds: float,
+    ) -> Encoding:
         assert request_id == "r1"
+        self.planned.append(planned)
         assert timeout_seconds > 0
         self._note("encode", image.key)
         await take(self.encode_outcomes.get(image.key, []))

@@ -45,6 +45,23 @@ def test_a_request_counts_for_the_length_of_its_context() -> None:
     assert outstanding(admission) == (0, 0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("cost", "expected"),
+    [
+        (NOTHING, 1 / 3),
+        (RequestCost(9, 50, 500), 0.9),
+        (RequestCost(1, 50, 100), 0.5),
+        (RequestCost(1, 1, 700), 0.7),
+        (RequestCost(1, 200, 100), 2.0),
+    ],
+)
+def test_the_load_is_that_of_the_bound_that_is_nearest(cost: RequestCost, expected: float) -> None:
+    admission = Admission(BOUNDS)
+    assert admission.load == 0
+    with admission.admit(cost):
+        assert admission.load == pytest.approx(expected)
+
+
 def test_it_counts_no_more_after_an_error() -> None:
     admission = Admission(BOUNDS)
     with pytest.raises(ValueError, match="inside"), admission.admit(RequestCost(1, 2, 3)):

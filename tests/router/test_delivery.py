@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -27,10 +28,11 @@ from router.known_resolutions import known_resolutions
 from router.replica_pool import ReplicaPool
 from router.requests import ValidRequest
 from router.score_memory import ScoreMemory
-from router.vision_client import Destination
+from router.vision_client import Destination, PlannedPush
 from tests.fakes import in_virtual_time, pass_time, settle
 from tests.router.fakes import (
     DTYPE,
+    THRESHOLDS,
     FakeLanguage,
     FakeVision,
     address,
@@ -38,7 +40,6 @@ from tests.router.fakes import (
     request,
 )
 
-THRESHOLDS = ResolutionThresholds(relative=0.5, absolute=0.4)
 LOST = UnavailableError("A replica cannot be reached.")
 GONE = FeaturesNotFoundError("The picture's features are not kept; encode it again.")
 Resolutions = tuple[ImageResolution, ...]
@@ -62,13 +63,13 @@ async def delivery(
     """Everything in place to deliver the pictures of a request; all work is given back."""
     async with pool_of(*fakes) as pool, pool_of(FakeLanguage(address("language-0"))) as languages:
         memory = ScoreMemory(8) if memory is None else memory
+        wanted = replace(wanted, thresholds=thresholds)
         with languages.lease(1) as language:
             yield PictureDelivery(
                 request=wanted,
                 language=language,
                 visions=pool,
-                thresholds=thresholds,
-                known=known_resolutions(wanted, thresholds, memory),
+                known=known_resolutions(wanted, memory),
                 needed=frozenset(range(len(wanted.images))) - held,
                 memory=memory,
                 seconds=StageSeconds(),
@@ -193,6 +194,24 @@ async def test_scope_image_pushes_before_the_last_picture_is_encoded() -> None:
         last.set()
         await task
     assert fake.journal[-1] == "pushed b vision-0"
+
+
+@in_virtual_time
+async def test_a_mask_that_is_decided_goes_along_with_the_picture() -> None:
+    (fake,) = visions(1)
+    memory = ScoreMemory(8)
+    memory.remember(b"a", (0.1, 0.9))
+    async with delivery(request(2), fake, memory=memory) as work:
+        await work.deliver()
+    assert fake.planned == [PlannedPush((False, True), DTYPE)]
+
+
+@in_virtual_time
+async def test_a_picture_that_is_encoded_again_is_told_its_mask() -> None:
+    (fake,) = visions(1)
+    fake.push_outcomes[b"a"] = [GONE]
+    await deliver(request(2), fake)
+    assert fake.planned == [None, PlannedPush((False, False), DTYPE)]
 
 
 @in_virtual_time

@@ -8,13 +8,15 @@ import pytest
 
 from common.config import RouterConfig
 from common.errors import DeadlineExpiredError, InvalidRequestError, OverloadedError
+from common.resolution_rule import ResolutionThresholds
 from common.tiling import TileGrid
-from common.types import ChoiceEnd, FinishReason, ReplicaRole, StopMatch
+from common.types import ChoiceEnd, FinishReason, ReplicaRole, ResolutionScope, StopMatch
 from protos.dvd.v1 import inference_pb2
 from router.admission import Admission
 from router.answer import (
     AnswerFinished,
     AnswerStarted,
+    AppliedResolution,
     ImageResolution,
     StageSeconds,
     TokenLogprob,
@@ -76,12 +78,12 @@ class Context:
 class Door:
     """The servicer, what is behind it, and what it counts."""
 
-    def __init__(self, *script: Any) -> None:
+    def __init__(self, *script: Any, **settings: Any) -> None:
         self.pipeline = FakePipeline(script) if script else FakePipeline()
         pools = [empty_pool(role) for role in (ReplicaRole.VISION, ReplicaRole.LANGUAGE)]
         self.metrics = RouterMetrics(Admission(BOUNDS), *pools)
         model = ServedModel("tiny", "fingerprint", MODEL, 400)
-        config = RouterConfig(default_deadline_seconds=50)
+        config = RouterConfig(default_deadline_seconds=50, **settings)
         self.servicer = InferenceServicer(config, model, self.pipeline, self.metrics)
 
     def generate(self, request: Any = None, seconds: float | None = None) -> Any:
@@ -113,6 +115,7 @@ async def test_every_event_crosses_the_wire_whole() -> None:
         has_thumbnail=True,
         scores=[0.25, 0.5, 1.0],
         compressed=[False, True, True],
+        orientation=1,
     )
 
 
@@ -238,6 +241,28 @@ async def test_an_answer_without_a_token_has_no_first_token() -> None:
     assert door.num_first_tokens() == 0
 
 
+async def test_the_rule_that_was_applied_is_told_and_load_is_counted() -> None:
+    rule = AppliedResolution(ResolutionScope.IMAGE, ResolutionThresholds(0.25, 0.5), True)
+    door = Door(STARTED, replace(FINISHED, resolution=rule))
+    *_, finished = [event async for event in door.generate()]
+    assert finished.finished.resolution == inference_pb2.AppliedResolution(
+        scope=inference_pb2.RESOLUTION_SCOPE_IMAGE,
+        relative_threshold=0.25,
+        absolute_threshold=0.5,
+        raised_for_load=True,
+    )
+    registry = door.metrics.registry
+    assert registry.get_sample_value("dvd_requests_raised_for_load_total") == 1
+
+
+async def test_without_a_gate_no_rule_is_told() -> None:
+    door = Door()
+    *_, finished = [event async for event in door.generate()]
+    assert not finished.finished.HasField("resolution")
+    registry = door.metrics.registry
+    assert registry.get_sample_value("dvd_requests_raised_for_load_total") == 0
+
+
 async def test_the_model_and_its_bounds_are_told() -> None:
     answer = await Door().servicer.GetModel(inference_pb2.GetModelRequest(), Context())
     assert (answer.model, answer.fingerprint) == ("tiny", "fingerprint")
@@ -245,3 +270,9 @@ async def test_the_model_and_its_bounds_are_told() -> None:
     assert answer.max_tiles_per_image == 12
     assert answer.full_tokens_per_tile == 16
     assert not answer.flash
+
+
+async def test_the_operators_bound_on_tiles_is_told() -> None:
+    door = Door(max_tiles_per_image=24)
+    answer = await door.servicer.GetModel(inference_pb2.GetModelRequest(), Context())
+    assert answer.max_tiles_per_image == 24

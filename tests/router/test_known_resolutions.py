@@ -2,13 +2,11 @@
 
 import pytest
 
-from common.resolution_rule import ResolutionThresholds
 from common.types import ResolutionScope
 from router.known_resolutions import KnownResolution, known_resolutions
 from router.score_memory import ScoreMemory
 from tests.router.fakes import request
 
-THRESHOLDS = ResolutionThresholds(relative=0.5, absolute=0.4)
 SCORES = {b"a": (0.3, 0.5), b"b": (0.5, 0.8)}
 
 
@@ -20,7 +18,7 @@ def memory_of(*keys: bytes) -> ScoreMemory:
 
 
 def masks(scope: ResolutionScope, *keys: bytes) -> list[tuple[bool, ...] | None]:
-    known = known_resolutions(request(2, 2, scope=scope), THRESHOLDS, memory_of(*keys))
+    known = known_resolutions(request(2, 2, scope=scope), memory_of(*keys))
     assert [None if each is None else each.scores for each in known] == [
         SCORES[key] if each is not None else None for key, each in zip(SCORES, known, strict=True)
     ]
@@ -29,7 +27,7 @@ def masks(scope: ResolutionScope, *keys: bytes) -> list[tuple[bool, ...] | None]
 
 @pytest.mark.parametrize("scope", ResolutionScope)
 def test_without_a_gate_every_picture_is_decided(scope: ResolutionScope) -> None:
-    known = known_resolutions(request(1, 2, scope=scope), None, memory_of())
+    known = known_resolutions(request(1, 2, scope=scope, thresholds=None), memory_of())
     assert known == (KnownResolution((), (False,)), KnownResolution((), (False, False)))
 
 

@@ -26,12 +26,13 @@ from router.language_client import Acceptance, AnswerDelta, AnswerEnd, LanguageC
 from router.requests import RequestCost, ValidImage, ValidRequest
 from tests.fakes import turn
 from tests.loopback import serving
+from tests.router.fakes import OPTIONS
 
 ADD = language_pb2_grpc.add_LanguageServiceServicer_to_server
 Response = language_pb2.LanguageServiceGenerateResponse
 IMAGES = (
-    ValidImage(b"file 0", b"key 0", TileGrid(1, 1, False), "messages[1].parts[0]"),
-    ValidImage(b"file 1", b"key 1", TileGrid(2, 1, True), "messages[1].parts[0]"),
+    ValidImage(b"file 0", b"key 0", TileGrid(1, 1, False), "messages[1].parts[0]", OPTIONS),
+    ValidImage(b"file 1", b"key 1", TileGrid(2, 1, True), "messages[1].parts[0]", OPTIONS),
 )
 REQUEST = ValidRequest(
     request_id="r1",
@@ -42,6 +43,7 @@ REQUEST = ValidRequest(
     images=IMAGES,
     sampling=SamplingRequest(seed=2**63 - 1, temperature=0.0),
     scope=ResolutionScope.REQUEST,
+    thresholds=None,
     cost=RequestCost(0, 0, 0),
 )
 UNDECIDED = (None, None)

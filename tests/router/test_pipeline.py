@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from common.config import OverloadConfig
 from common.errors import (
     DeadlineExpiredError,
     DvdError,
@@ -19,7 +20,7 @@ from common.model_config import ModelConfig
 from common.resolution_rule import ResolutionThresholds
 from common.types import FinishReason, ResolutionScope
 from router.admission import Admission, AdmissionBounds
-from router.answer import AnswerFinished, AnswerStarted, TokenUsage
+from router.answer import AnswerFinished, AnswerStarted, AppliedResolution, TokenUsage
 from router.deadline import Deadline
 from router.known_resolutions import KnownResolution
 from router.pipeline import AnswerEvent, Pipeline
@@ -31,6 +32,7 @@ from tests.router.fakes import (
     DELTAS,
     END,
     FINGERPRINT,
+    THRESHOLDS,
     FakeLanguage,
     FakeVision,
     address,
@@ -39,7 +41,7 @@ from tests.router.fakes import (
 )
 from tests.router.test_validation import MODEL, TOKENS_PER_TILE
 
-FLASH = replace(MODEL, thresholds=ResolutionThresholds(relative=0.5, absolute=0.0))
+FLASH = replace(MODEL, thresholds=THRESHOLDS)
 BOUNDS = AdmissionBounds(2, RequestCost(100, 100, 1000), retry_after_seconds=1.0)
 LOST = UnavailableError("A replica cannot be reached.")
 
@@ -70,14 +72,18 @@ class Parts:
 
 
 @asynccontextmanager
-async def parts(model: ModelConfig = FLASH) -> AsyncIterator[Parts]:
+async def parts(
+    model: ModelConfig = FLASH, overload: OverloadConfig | None = None
+) -> AsyncIterator[Parts]:
     """One replica of each role; afterwards nothing may be held."""
     journal: list[str] = []
     vision = FakeVision(address("vision-0"), journal)
     language = FakeLanguage(address("language-0"), journal)
     admission = Admission(BOUNDS)
     async with pool_of(vision) as visions, pool_of(language) as languages:
-        pipeline = Pipeline(model, admission, visions, languages, FINGERPRINT, ScoreMemory(8))
+        pipeline = Pipeline(
+            model, admission, visions, languages, FINGERPRINT, ScoreMemory(8), overload
+        )
         made = Parts(pipeline, admission, vision, language, visions, languages, journal)
         yield made
         made.assert_nothing_is_held()
@@ -128,6 +134,29 @@ async def test_usage_counts_tokens_and_tiles_before_and_after() -> None:
         cached_tokens=END.cached_tokens,
     )
     assert finished.images[0].compressed == (False, False, True)
+
+
+@in_virtual_time
+async def test_under_load_more_is_compressed_and_it_is_told() -> None:
+    overload = OverloadConfig(above_load=0.7, relative_threshold=0.0)
+    async with parts(overload=overload) as made:
+        made.vision.scores[b"a"] = (0.5, 0.6, 0.7, 0.8)
+        *_, alone = [event async for event in made.answer(request(4))]
+        with made.admission.admit(RequestCost(1, 1, 1)):
+            *_, crowded = [event async for event in made.answer(request(4))]
+    assert alone.images[0].compressed == (False, False, True, True)
+    assert alone.resolution == AppliedResolution(ResolutionScope.REQUEST, THRESHOLDS, False)
+    assert crowded.images[0].compressed == (False, True, True, True)
+    raised = ResolutionThresholds(0.0, THRESHOLDS.absolute)
+    assert crowded.resolution == AppliedResolution(ResolutionScope.REQUEST, raised, True)
+
+
+@in_virtual_time
+async def test_without_a_gate_load_changes_nothing() -> None:
+    async with parts(overload=OverloadConfig(above_load=0.0, relative_threshold=0.0)) as made:
+        *_, finished = [event async for event in made.answer(request(2, thresholds=None))]
+    assert finished.images[0].compressed == (False, False)
+    assert finished.resolution is None
 
 
 @in_virtual_time

@@ -1,14 +1,17 @@
 """The door: every refusal names its field in one fixed sentence; valid requests are filled in."""
 
+import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from common.config import ImageLimits, RouterConfig
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import InvalidImageError, InvalidRequestError, ModelNotFoundError
-from common.image_file import image_key
+from common.image_options import ImageOptions
 from common.model_config import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -16,6 +19,7 @@ from common.model_config import (
     ModelConfig,
     VisionShape,
 )
+from common.resolution_rule import ResolutionThresholds
 from common.tiling import TileGrid, TilingOptions
 from common.types import ResolutionScope, Role
 from protos.dvd.v1 import inference_pb2
@@ -273,7 +277,7 @@ def test_a_conversation_keeps_its_order_and_numbers_its_pictures() -> None:
 def test_a_picture_is_kept_with_its_key_grid_and_place() -> None:
     valid = validate(user(image(SQUARE, "image/png"), group(SMALL)))
     first, second = valid.images
-    assert (first.data, first.key) == (SQUARE, image_key(SQUARE, MODEL.tiling))
+    assert (first.data, first.key) == (SQUARE, ImageOptions(MODEL.tiling).key(SQUARE))
     assert first.grid == TileGrid(2, 2, has_thumbnail=True)
     assert first.field == "messages[0].parts[0].image"
     assert second.field == "messages[0].parts[1].image_group.images[0]"
@@ -382,3 +386,43 @@ def test_a_priority_beyond_its_bounds_is_refused(priority: int) -> None:
     assert refusal(wire(priority=priority)) == (
         "priority", "priority must be from -100 to 100.",
     )  # fmt: skip
+
+
+def test_a_picture_may_ask_for_fewer_tiles() -> None:
+    low = inference_pb2.Image(data=SQUARE, detail=inference_pb2.IMAGE_DETAIL_LOW)
+    few = inference_pb2.Image(data=SQUARE, max_tiles=2)
+    valid = validate(user(*(inference_pb2.Part(image=each) for each in (low, few)), image(SQUARE)))
+    assert [each.grid.num_tiles for each in valid.images] == [1, 1, 5]
+    assert len({each.key for each in valid.images}) == 3
+    assert valid.cost.tiles == 7
+
+
+def test_options_of_a_picture_at_fault_are_named() -> None:
+    wrong = inference_pb2.Part(image=inference_pb2.Image(data=SMALL, max_tiles=13))
+    assert refusal(user(text(), wrong)) == (
+        "messages[0].parts[1].image.max_tiles", "max_tiles must be from 1 to 12.",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("apply", "grid", "orientation"), [(False, (2, 1), 1), (True, (1, 2), 6)])
+def test_the_grid_is_that_of_the_picture_as_it_will_stand(
+    apply: bool, grid: tuple[int, int], orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stream = io.BytesIO()
+    Image.new("RGB", (2 * pictures.TILE, pictures.TILE)).save(stream, "JPEG", exif=exif)
+    config = CONFIG.model_copy(update={"apply_orientation": apply})
+    model = ServedModel("tiny", "fingerprint", MODEL, CONTEXT_TOKENS)
+    request = user(image(stream.getvalue()))
+    (valid,) = RequestValidator(config, model).validate(request).images
+    assert (valid.grid.columns, valid.grid.rows, valid.orientation) == (*grid, orientation)
+
+
+def test_thresholds_of_a_request_are_kept() -> None:
+    flash = replace(MODEL, thresholds=ResolutionThresholds(0.5, 0.4))
+    model = ServedModel("tiny", "fingerprint", flash, CONTEXT_TOKENS)
+    validator = RequestValidator(CONFIG, model)
+    assert validator.validate(wire()).thresholds == flash.thresholds
+    asked = wire(resolution_relative_threshold=0.1)
+    assert validator.validate(asked).thresholds == ResolutionThresholds(0.1, 0.4)

@@ -1,5 +1,6 @@
 """Calls to a vision replica: wire types in and out, and a client that was closed."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,10 +10,11 @@ from common.tiling import TileGrid
 from common.types import ReplicaAddress, ReplicaRole
 from protos.dvd.v1 import embedding_pb2, replica_pb2, vision_pb2, vision_pb2_grpc
 from router.requests import ValidImage
-from router.vision_client import Destination, Encoding, PushReceipt, VisionClient
+from router.vision_client import Destination, Encoding, PlannedPush, PushReceipt, VisionClient
 from tests.loopback import serving
+from tests.router.fakes import OPTIONS
 
-IMAGE = ValidImage(b"file", b"key", TileGrid(2, 1, True), "messages[0].parts[0]")
+IMAGE = ValidImage(b"file", b"key", TileGrid(2, 1, True), "messages[0].parts[0]", OPTIONS)
 PLACE = Destination("host:1", embedding_pb2.D_TYPE_FLOAT32, "r1", image_index=3, attempt=1)
 ADD = vision_pb2_grpc.add_VisionServiceServicer_to_server
 
@@ -55,14 +57,29 @@ async def test_it_encodes() -> None:
     vision = Vision()
     async with serving(ADD, vision) as loopback:
         client = client_of(loopback.address)
-        encoding = await client.encode("r1", IMAGE, 20)
+        encoding = await client.encode("r1", IMAGE, None, 20)
         await client.close()
     assert encoding == Encoding((0.25, 0.5, 1.0), 1, 2, 3, 4)
     request, seconds = vision.asked
     assert request == vision_pb2.EncodeRequest(
-        request_id="r1", image_data=b"file", expected_tiles=3
+        request_id="r1", image_data=b"file", expected_tiles=3, max_tiles=12
     )
     assert seconds == pytest.approx(20, abs=5)
+
+
+async def test_options_and_what_will_be_pushed_go_along() -> None:
+    vision = Vision()
+    turned = replace(IMAGE, options=replace(OPTIONS, apply_orientation=True))
+    planned = PlannedPush((True, False, True), embedding_pb2.D_TYPE_BFLOAT16)
+    async with serving(ADD, vision) as loopback:
+        client = client_of(loopback.address)
+        await client.encode("r1", turned, planned, 20)
+        await client.close()
+    request, _ = vision.asked
+    assert request.apply_orientation
+    assert request.planned_push == vision_pb2.PlannedPush(
+        compressed=[True, False, True], dtype=embedding_pb2.D_TYPE_BFLOAT16
+    )
 
 
 async def test_it_pushes() -> None:
@@ -104,4 +121,4 @@ async def test_encoding_through_a_closed_client_may_be_tried_elsewhere() -> None
         client = client_of(loopback.address)
         await client.close()
         with pytest.raises(UnavailableError):
-            await client.encode("r1", IMAGE, 20)
+            await client.encode("r1", IMAGE, None, 20)

@@ -32,6 +32,14 @@ def first_step(name: str, shape: tuple[int, ...] = (16, 16), share: float = 1.0)
     return parameter.detach()
 
 
+def test_a_loss_that_nothing_learns_from_moves_nothing() -> None:
+    parameter = nn.Parameter(torch.ones(4))
+    optimizer = TwoOptimizers([("heads.weight", parameter)], MUON, ADAM)
+    optimizer.step(torch.tensor(2.0), 1.0)
+    assert parameter.tolist() == [1.0] * 4
+    assert not optimizer.tensors()
+
+
 def is_adam(moved: torch.Tensor, rate: float) -> bool:
     """AdamW's first step moves every value by the learning rate."""
     return bool(torch.allclose(moved.abs(), torch.full_like(moved, rate), rtol=1e-2))

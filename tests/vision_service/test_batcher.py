@@ -13,7 +13,7 @@ SIZES = st.lists(st.integers(1, 14), min_size=1, max_size=12)
 def batcher_with(max_batch_tiles: int, *sizes: int) -> TileBatcher:
     batcher = TileBatcher(max_batch_tiles)
     for job_id, num_tiles in enumerate(sizes):
-        batcher.add(job_id, num_tiles)
+        batcher.add(job_id, num_tiles, now=0.0)
     return batcher
 
 
@@ -61,6 +61,51 @@ def test_cancel_drops_what_no_batch_has_taken() -> None:
     assert batcher.next_batch() == (TileRun(1, 2, 4),)
 
 
+WAIT_SECONDS = 5.0
+
+
+def waiting(*added_at: float) -> TileBatcher:
+    """Pictures of one tile, of which four fill a batch."""
+    batcher = TileBatcher(4, WAIT_SECONDS)
+    for job_id, now in enumerate(added_at):
+        batcher.add(job_id, 1, now)
+    return batcher
+
+
+def test_a_part_full_batch_waits_only_while_tiles_are_coming() -> None:
+    assert waiting(10.0).seconds_to_wait(now=12.0, coming_tiles=1) == 3.0
+    assert waiting(10.0).seconds_to_wait(now=12.0, coming_tiles=0) == 0.0
+
+
+def test_the_oldest_picture_bounds_the_wait() -> None:
+    batcher = waiting(10.0, 14.0)
+    assert batcher.seconds_to_wait(now=14.5, coming_tiles=9) == 0.5
+    assert batcher.seconds_to_wait(now=15.0, coming_tiles=9) == 0.0
+    assert batcher.seconds_to_wait(now=99.0, coming_tiles=9) == 0.0
+
+
+def test_a_full_batch_and_an_empty_one_do_not_wait() -> None:
+    assert waiting(1.0, 1.0, 1.0, 1.0).seconds_to_wait(now=1.0, coming_tiles=1) == 0.0
+    assert waiting().seconds_to_wait(now=1.0, coming_tiles=1) == 0.0
+
+
+def test_a_picture_that_was_begun_bounds_the_wait_of_its_rest() -> None:
+    batcher = TileBatcher(4, WAIT_SECONDS)
+    batcher.add(0, 5, now=0.0)
+    batcher.next_batch()
+    batcher.add(1, 1, now=4.0)
+    assert batcher.seconds_to_wait(now=4.0, coming_tiles=1) == 1.0
+    batcher.next_batch()
+    batcher.add(2, 1, now=6.0)
+    assert batcher.seconds_to_wait(now=6.0, coming_tiles=1) == 5.0
+
+
+def test_a_cancelled_picture_bounds_no_wait() -> None:
+    batcher = waiting(10.0, 12.0)
+    batcher.cancel(0)
+    assert batcher.seconds_to_wait(now=12.0, coming_tiles=1) == 5.0
+
+
 @given(sizes=SIZES, max_batch_tiles=st.integers(1, 20))
 def test_every_tile_runs_exactly_once_and_in_order(sizes: list[int], max_batch_tiles: int) -> None:
     seen: dict[int, list[int]] = {job_id: [] for job_id in range(len(sizes))}
@@ -97,6 +142,6 @@ def test_a_late_lone_tile_waits_for_one_round_at_most(
     batcher = batcher_with(max_batch_tiles, *sizes)
     for _ in range(batches):
         batcher.next_batch()
-    batcher.add(99, 1)
+    batcher.add(99, 1, now=0.0)
     waits = next(i for i, b in enumerate(all_batches(batcher), 1) if 99 in {r.job_id for r in b})
     assert waits <= ceil((len(sizes) + 1) / max_batch_tiles)

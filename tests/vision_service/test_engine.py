@@ -1,8 +1,10 @@
 """The engine on a real model: same results in any company, nobody waits for ever."""
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
+from contextlib import suppress
 
 import pytest
 import torch
@@ -212,8 +214,15 @@ def test_a_cancelled_projection_does_not_run(
     assert engine.stats.num_projected_tiles == 0
 
 
-@pytest.mark.parametrize("stage", ["encode", "scores", "project"])
-@pytest.mark.parametrize("error", [RuntimeError("shape"), torch.OutOfMemoryError("full"), None])
+FAULTS = [
+    (stage, error)
+    for stage in ("encode", "scores", "project")
+    for error in (RuntimeError("shape"), torch.OutOfMemoryError("full"), None)
+    if (stage, error) != ("scores", None)  # a tile without a score is no failure
+]
+
+
+@pytest.mark.parametrize(("stage", "error"), FAULTS)
 def test_a_failure_reaches_those_who_wait_and_the_engine_goes_on(
     model: VisionModel,
     config: ModelConfig,
@@ -236,6 +245,55 @@ def test_a_failure_reaches_those_who_wait_and_the_engine_goes_on(
     drain(engine)
     assert torch.equal(again.result(0).features, encoded.features)
     assert engine.outstanding_tiles == engine.running_images == 0
+
+
+def test_a_score_that_is_no_number_is_passed_on_and_counted(
+    model: VisionModel, config: ModelConfig, tile: Callable[[bytes], TiledImage]
+) -> None:
+    engine = VisionEngine(FaultyModel(model, "scores"), config, max_batch_tiles=8, clock=Clock())
+    tiled = tile(pictures.shapes(112, 112))
+    future = engine.submit_encode(b"a", tiled)
+    drain(engine)
+    first, *others = future.result(0).scores
+    assert math.isnan(first)
+    assert tuple(others) == encode_alone(model, config, tiled).scores[1:]
+    assert (engine.stats.num_gate_rows, engine.stats.num_unscored_tiles) == (5, 1)
+
+
+def test_a_batch_that_is_not_full_waits_for_what_is_being_decoded(
+    model: VisionModel, config: ModelConfig, tile: Callable[[bytes], TiledImage]
+) -> None:
+    engine = VisionEngine(model, config, 4, Clock(), max_batch_wait_seconds=1000)
+    future = engine.submit_encode(b"a", tile(pictures.shapes(56, 56)))
+    with engine.coming(1):
+        assert not engine.step()
+        assert engine.seconds_to_wait() == pytest.approx(998)
+        other = engine.submit_encode(b"b", tile(pictures.shapes(56, 50)))
+        assert not engine.step()
+    assert engine.seconds_to_wait() == 0
+    assert engine.step()
+    assert (future.done(), other.done(), engine.stats.num_batches) == (True, True, 1)
+
+
+def test_a_batch_that_comes_due_between_two_looks_is_not_slept_through(
+    model: VisionModel, config: ModelConfig, tile: Callable[[bytes], TiledImage]
+) -> None:
+    engine = VisionEngine(model, config, 4, Clock(), max_batch_wait_seconds=1.5)
+    assert engine.seconds_to_wait() is None
+    engine.submit_encode(b"a", tile(pictures.shapes(56, 56)))
+    with engine.coming(1):
+        assert not engine.step()
+        assert engine.seconds_to_wait() == 0
+        assert engine.step()
+
+
+def test_a_decoder_that_ends_without_a_picture_wakes_the_engine(engine: VisionEngine) -> None:
+    woken: list[int] = []
+    engine.on_work = lambda: woken.append(engine.coming_tiles)
+    with suppress(ValueError), engine.coming(3):
+        assert engine.coming_tiles == 3
+        raise ValueError("damaged")
+    assert woken == [0]
 
 
 def test_numbers_that_break_in_one_picture_fail_only_that_one(

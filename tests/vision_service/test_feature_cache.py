@@ -10,13 +10,28 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from common.errors import FeaturesNotFoundError, OverloadedError
 from common.tiling import TileGrid
-from vision_service.feature_cache import FeatureCache
-from vision_service.images import EncodedImage, EncodeTimings
+from vision_service.feature_cache import (
+    SCORE_BYTES,
+    SCORES_ENTRY_BYTES,
+    FeatureCache,
+    ProjectionName,
+)
+from vision_service.images import EncodedImage, EncodeTimings, ProjectedImage
+
+SCORES = SCORES_ENTRY_BYTES + SCORE_BYTES
 
 
-def encoded(key: str, num_bytes: int = 40) -> EncodedImage:
-    features = torch.zeros(1, num_bytes // 4, 1)
-    return EncodedImage(key.encode(), TileGrid(1, 1, False), features, (), EncodeTimings(0, 0, 0))
+def encoded(key: str, num_bytes: int = 40, scores: tuple[float, ...] = ()) -> EncodedImage:
+    features, timings = torch.zeros(1, num_bytes // 4, 1), EncodeTimings(0, 0, 0)
+    return EncodedImage(key.encode(), TileGrid(1, 1, False), scores, features, timings)
+
+
+def name(key: str, compressed: bool = False, dtype: torch.dtype = torch.float32) -> ProjectionName:
+    return ProjectionName(key.encode(), (compressed,), dtype)
+
+
+def projected(num_bytes: int = 40) -> ProjectedImage:
+    return ProjectedImage((num_bytes // 4,), torch.zeros(num_bytes // 4, 1), 0.0)
 
 
 def cache_with(max_bytes: int, *keys: str) -> FeatureCache:
@@ -115,6 +130,83 @@ def test_threads_leave_the_books_in_order() -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(use, range(2_000)))
     assert (cache.kept_bytes, cache.referenced_bytes, cache.num_images) == (320, 0, 8)
+
+
+def test_an_embedding_is_kept_by_picture_mask_and_element_type() -> None:
+    cache, kept_one = FeatureCache(400), projected()
+    assert cache.commit_projection(name("a"), kept_one)
+    assert cache.acquire_projection(name("a")) is kept_one
+    others = [name("b"), name("a", compressed=True), name("a", dtype=torch.bfloat16)]
+    assert [cache.acquire_projection(other) for other in others] == [None] * 3
+    assert (cache.kept_bytes, cache.referenced_bytes, cache.num_images) == (40, 40, 0)
+    cache.release(name("a"))
+    assert cache.referenced_bytes == 0
+
+
+def test_an_embedding_that_does_not_fit_is_not_kept_and_evicts_nothing() -> None:
+    cache = cache_with(120, "a", "b")
+    cache.acquire(b"a")
+    assert not cache.commit_projection(name("c"), projected(84))
+    assert kept(cache, "a", "b") == [True, True]
+
+
+def test_an_embedding_in_use_is_never_evicted() -> None:
+    cache = FeatureCache(80)
+    cache.commit_projection(name("a"), projected())
+    cache.acquire_projection(name("a"))
+    cache.commit(encoded("b"))
+    cache.commit(encoded("c"))
+    assert kept(cache, "b", "c") == [False, True]
+    assert cache.acquire_projection(name("a")) is not None
+
+
+def test_outputs_and_embeddings_go_by_age() -> None:
+    cache = cache_with(120, "a")
+    cache.commit_projection(name("a"), projected())
+    cache.commit(encoded("b"))
+    cache.commit(encoded("c"))
+    assert kept(cache, "a", "b", "c") == [False, True, True]
+    cache.commit(encoded("d"))
+    assert cache.acquire_projection(name("a")) is None
+
+
+def test_scores_outlive_the_output_and_serve_with_an_embedding() -> None:
+    cache = FeatureCache(2 * SCORES + 80)
+    cache.commit(encoded("a", scores=(0.5,)))
+    cache.commit_projection(name("a"), projected())
+    assert cache.find_scored(name("a")) is not None
+    cache.commit(encoded("b", scores=(0.25,)))
+    scored = cache.find_scored(name("a"))
+    assert cache.find(b"a") is None
+    assert scored is not None
+    assert (scored.image_key, scored.scores) == (b"a", (0.5,))
+    assert cache.kept_bytes == 2 * SCORES + 80
+
+
+def test_scores_without_an_embedding_do_not_serve() -> None:
+    cache = FeatureCache(SCORES + 40)
+    cache.commit(encoded("a", scores=(0.5,)))
+    assert cache.find_scored(name("a")) is None
+
+
+def test_scores_go_last_and_oldest_first() -> None:
+    cache = FeatureCache(2 * SCORES + 80)
+    for key in "ab":
+        cache.commit(encoded(key, scores=(0.5,)))
+        cache.commit_projection(name(key), projected(8))
+    cache.acquire_projection(name("a"))
+    cache.acquire_projection(name("b"))
+    cache.find_scored(name("a"))
+    cache.commit(encoded("big", 80 + SCORES - 16))
+    assert cache.find_scored(name("b")) is None
+    assert cache.find_scored(name("a")) is not None
+    assert cache.kept_bytes <= 2 * SCORES + 80
+
+
+def test_scores_that_do_not_fit_beside_their_output_are_not_kept() -> None:
+    cache = FeatureCache(SCORES + 39)
+    cache.commit(encoded("a", scores=(0.5,)))
+    assert (kept(cache, "a"), cache.kept_bytes) == ([True], 40)
 
 
 class CacheAgainstModel(RuleBasedStateMachine):

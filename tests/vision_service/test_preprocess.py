@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from common.config import ImageLimits
-from common.errors import InvalidImageError
+from common.errors import InvalidImageError, MismatchError
+from common.image_file import turned
+from common.image_options import ImageOptions
 from common.model_config import ModelConfig
 from tests import pictures
 from vision_service.preprocess import Preprocessor
@@ -66,9 +68,6 @@ FILES: dict[str, Callable[[], bytes]] = {
     "palette with transparency": lambda: saved(photo(99, 98).convert("P"), "PNG", transparency=3),
     "alpha": lambda: saved(Image.fromarray(noise(130, 70, 4), "RGBA"), "PNG"),
     "grey alpha": lambda: saved(photo(80, 80).convert("LA"), "PNG"),
-    "16 bit": lambda: saved(
-        Image.fromarray(noise(70, 60, 1)[..., 0].astype("uint16") * 257), "PNG"
-    ),
     "cmyk": lambda: saved(photo(200, 100).convert("CMYK"), "JPEG"),
     "webp": lambda: saved(photo(100, 100), "WEBP"),
     "bmp": lambda: saved(photo(33, 44), "BMP"),
@@ -115,6 +114,36 @@ def test_orientation_is_not_applied(preprocessor: Preprocessor) -> None:
     exif[0x0112] = 6
     turned = saved(photo(112, 56), "JPEG", exif=exif)
     assert preprocessor.tile(turned).grid.columns == 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_where_the_options_say_so(
+    preprocessor: Preprocessor, config: ModelConfig, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = saved(photo(168, 56), "PNG", exif=exif)
+    upright = saved(turned(photo(168, 56), orientation), "PNG")
+    tiled = preprocessor.tile(stored, ImageOptions(config.tiling, apply_orientation=True))
+    assert torch.equal(tiled.pixels, preprocessor.tile(upright).pixels)
+
+
+@pytest.mark.parametrize("max_tiles", [1, 2, 5, 20])
+def test_a_picture_may_ask_for_its_own_number_of_tiles(
+    preprocessor: Preprocessor, config: ModelConfig, max_tiles: int
+) -> None:
+    data = saved(photo(560, 224), "PNG")
+    tiled = preprocessor.tile(data, ImageOptions(config.tiling.at_most(max_tiles)))
+    assert tiled.grid.columns * tiled.grid.rows <= max_tiles
+    assert torch.equal(tiled.pixels, published(data, tiled.grid.columns, tiled.grid.rows))
+
+
+def test_another_tile_count_is_found_before_anything_is_decoded(
+    preprocessor: Preprocessor,
+) -> None:
+    data = saved(photo(112, 112), "PNG")
+    with pytest.raises(MismatchError, match="the caller has 4, the vision replica 5"):
+        preprocessor.tile(data[: len(data) // 2], expected_tiles=4)
 
 
 def test_no_thumbnail_where_the_model_has_none(config: ModelConfig) -> None:

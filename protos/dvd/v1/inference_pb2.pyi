@@ -27,6 +27,12 @@ class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FINISH_REASON_UNSPECIFIED: _ClassVar[FinishReason]
     FINISH_REASON_STOP: _ClassVar[FinishReason]
     FINISH_REASON_LENGTH: _ClassVar[FinishReason]
+
+class ImageDetail(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    IMAGE_DETAIL_UNSPECIFIED: _ClassVar[ImageDetail]
+    IMAGE_DETAIL_LOW: _ClassVar[ImageDetail]
+    IMAGE_DETAIL_HIGH: _ClassVar[ImageDetail]
 ROLE_UNSPECIFIED: Role
 ROLE_SYSTEM: Role
 ROLE_USER: Role
@@ -39,14 +45,21 @@ RESOLUTION_SCOPE_OFF: ResolutionScope
 FINISH_REASON_UNSPECIFIED: FinishReason
 FINISH_REASON_STOP: FinishReason
 FINISH_REASON_LENGTH: FinishReason
+IMAGE_DETAIL_UNSPECIFIED: ImageDetail
+IMAGE_DETAIL_LOW: ImageDetail
+IMAGE_DETAIL_HIGH: ImageDetail
 
 class Image(_message.Message):
-    __slots__ = ("data", "mime_type")
+    __slots__ = ("data", "mime_type", "max_tiles", "detail")
     DATA_FIELD_NUMBER: _ClassVar[int]
     MIME_TYPE_FIELD_NUMBER: _ClassVar[int]
+    MAX_TILES_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     data: bytes
     mime_type: str
-    def __init__(self, data: _Optional[bytes] = ..., mime_type: _Optional[str] = ...) -> None: ...
+    max_tiles: int
+    detail: ImageDetail
+    def __init__(self, data: _Optional[bytes] = ..., mime_type: _Optional[str] = ..., max_tiles: _Optional[int] = ..., detail: _Optional[_Union[ImageDetail, str]] = ...) -> None: ...
 
 class ImageGroup(_message.Message):
     __slots__ = ("images",)
@@ -114,34 +127,52 @@ class SamplingParameters(_message.Message):
     def __init__(self, max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., seed: _Optional[int] = ..., top_p: _Optional[float] = ..., top_k: _Optional[int] = ..., min_p: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., presence_penalty: _Optional[float] = ..., frequency_penalty: _Optional[float] = ..., stop: _Optional[_Iterable[str]] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., logit_bias: _Optional[_Mapping[int, float]] = ..., ignore_eos: _Optional[bool] = ..., logprobs: _Optional[int] = ..., n: _Optional[int] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("request_id", "model", "messages", "sampling", "resolution_scope", "priority")
+    __slots__ = ("request_id", "model", "messages", "sampling", "resolution_scope", "priority", "resolution_relative_threshold", "resolution_absolute_threshold")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     RESOLUTION_SCOPE_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    RESOLUTION_RELATIVE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    RESOLUTION_ABSOLUTE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
     sampling: SamplingParameters
     resolution_scope: ResolutionScope
     priority: int
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., sampling: _Optional[_Union[SamplingParameters, _Mapping]] = ..., resolution_scope: _Optional[_Union[ResolutionScope, str]] = ..., priority: _Optional[int] = ...) -> None: ...
+    resolution_relative_threshold: float
+    resolution_absolute_threshold: float
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., sampling: _Optional[_Union[SamplingParameters, _Mapping]] = ..., resolution_scope: _Optional[_Union[ResolutionScope, str]] = ..., priority: _Optional[int] = ..., resolution_relative_threshold: _Optional[float] = ..., resolution_absolute_threshold: _Optional[float] = ...) -> None: ...
 
 class ImageResolution(_message.Message):
-    __slots__ = ("columns", "rows", "has_thumbnail", "scores", "compressed")
+    __slots__ = ("columns", "rows", "has_thumbnail", "scores", "compressed", "orientation")
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     HAS_THUMBNAIL_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
     COMPRESSED_FIELD_NUMBER: _ClassVar[int]
+    ORIENTATION_FIELD_NUMBER: _ClassVar[int]
     columns: int
     rows: int
     has_thumbnail: bool
     scores: _containers.RepeatedScalarFieldContainer[float]
     compressed: _containers.RepeatedScalarFieldContainer[bool]
-    def __init__(self, columns: _Optional[int] = ..., rows: _Optional[int] = ..., has_thumbnail: _Optional[bool] = ..., scores: _Optional[_Iterable[float]] = ..., compressed: _Optional[_Iterable[bool]] = ...) -> None: ...
+    orientation: int
+    def __init__(self, columns: _Optional[int] = ..., rows: _Optional[int] = ..., has_thumbnail: _Optional[bool] = ..., scores: _Optional[_Iterable[float]] = ..., compressed: _Optional[_Iterable[bool]] = ..., orientation: _Optional[int] = ...) -> None: ...
+
+class AppliedResolution(_message.Message):
+    __slots__ = ("scope", "relative_threshold", "absolute_threshold", "raised_for_load")
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
+    RELATIVE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    ABSOLUTE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    RAISED_FOR_LOAD_FIELD_NUMBER: _ClassVar[int]
+    scope: ResolutionScope
+    relative_threshold: float
+    absolute_threshold: float
+    raised_for_load: bool
+    def __init__(self, scope: _Optional[_Union[ResolutionScope, str]] = ..., relative_threshold: _Optional[float] = ..., absolute_threshold: _Optional[float] = ..., raised_for_load: _Optional[bool] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("text_tokens", "visual_tokens", "visual_tokens_before_resolution", "tiles", "compressed_tiles", "completion_tokens", "cached_tokens")
@@ -246,20 +277,22 @@ class ChoiceEnd(_message.Message):
     def __init__(self, finish_reason: _Optional[_Union[FinishReason, str]] = ..., stop: _Optional[_Union[StopMatch, _Mapping]] = ..., completion_tokens: _Optional[int] = ...) -> None: ...
 
 class GenerateFinished(_message.Message):
-    __slots__ = ("finish_reason", "usage", "timings", "images", "stop", "choices")
+    __slots__ = ("finish_reason", "usage", "timings", "images", "stop", "choices", "resolution")
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
     CHOICES_FIELD_NUMBER: _ClassVar[int]
+    RESOLUTION_FIELD_NUMBER: _ClassVar[int]
     finish_reason: FinishReason
     usage: Usage
     timings: StageTimings
     images: _containers.RepeatedCompositeFieldContainer[ImageResolution]
     stop: StopMatch
     choices: _containers.RepeatedCompositeFieldContainer[ChoiceEnd]
-    def __init__(self, finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., timings: _Optional[_Union[StageTimings, _Mapping]] = ..., images: _Optional[_Iterable[_Union[ImageResolution, _Mapping]]] = ..., stop: _Optional[_Union[StopMatch, _Mapping]] = ..., choices: _Optional[_Iterable[_Union[ChoiceEnd, _Mapping]]] = ...) -> None: ...
+    resolution: AppliedResolution
+    def __init__(self, finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., timings: _Optional[_Union[StageTimings, _Mapping]] = ..., images: _Optional[_Iterable[_Union[ImageResolution, _Mapping]]] = ..., stop: _Optional[_Union[StopMatch, _Mapping]] = ..., choices: _Optional[_Iterable[_Union[ChoiceEnd, _Mapping]]] = ..., resolution: _Optional[_Union[AppliedResolution, _Mapping]] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("started", "delta", "finished")

@@ -26,7 +26,7 @@ from protos.dvd.v1 import embedding_pb2 as protos_dot_dvd_dot_v1_dot_embedding__
 from protos.dvd.v1 import replica_pb2 as protos_dot_dvd_dot_v1_dot_replica__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aprotos/dvd/v1/vision.proto\x12\x06\x64vd.v1\x1a\x1dprotos/dvd/v1/embedding.proto\x1a\x1bprotos/dvd/v1/replica.proto\"#\n!VisionServiceGetServerInfoRequest\"F\n\"VisionServiceGetServerInfoResponse\x12 \n\x04info\x18\x01 \x01(\x0b\x32\x12.dvd.v1.ServerInfo\"O\n\rEncodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nimage_data\x18\x02 \x01(\x0c\x12\x16\n\x0e\x65xpected_tiles\x18\x03 \x01(\r\"\xa4\x01\n\x0e\x45ncodeResponse\x12\x11\n\timage_key\x18\x01 \x01(\x0c\x12\x11\n\tnum_tiles\x18\x02 \x01(\r\x12\x0e\n\x06scores\x18\x03 \x03(\x02\x12\x15\n\rqueue_seconds\x18\x04 \x01(\x01\x12\x1a\n\x12preprocess_seconds\x18\x05 \x01(\x01\x12\x13\n\x0bvit_seconds\x18\x06 \x01(\x01\x12\x14\n\x0cgate_seconds\x18\x07 \x01(\x01\"\x8c\x01\n\x0bPushRequest\x12\x11\n\timage_key\x18\x01 \x01(\x0c\x12\x12\n\ncompressed\x18\x02 \x03(\x08\x12#\n\x04slot\x18\x03 \x01(\x0b\x32\x15.dvd.v1.EmbeddingSlot\x12\x13\n\x0b\x64\x65stination\x18\x04 \x01(\t\x12\x1c\n\x05\x64type\x18\x05 \x01(\x0e\x32\r.dvd.v1.DType\"T\n\x0cPushResponse\x12\x11\n\tnum_bytes\x18\x01 \x01(\x04\x12\x17\n\x0fproject_seconds\x18\x02 \x01(\x01\x12\x18\n\x10transfer_seconds\x18\x03 \x01(\x01\"\x1f\n\x1dVisionServiceWatchLoadRequest\"B\n\x1eVisionServiceWatchLoadResponse\x12 \n\x04load\x18\x01 \x01(\x0b\x32\x12.dvd.v1.LoadReport2\xc1\x02\n\rVisionService\x12\x66\n\rGetServerInfo\x12).dvd.v1.VisionServiceGetServerInfoRequest\x1a*.dvd.v1.VisionServiceGetServerInfoResponse\x12\x37\n\x06\x45ncode\x12\x15.dvd.v1.EncodeRequest\x1a\x16.dvd.v1.EncodeResponse\x12\x31\n\x04Push\x12\x13.dvd.v1.PushRequest\x1a\x14.dvd.v1.PushResponse\x12\\\n\tWatchLoad\x12%.dvd.v1.VisionServiceWatchLoadRequest\x1a&.dvd.v1.VisionServiceWatchLoadResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aprotos/dvd/v1/vision.proto\x12\x06\x64vd.v1\x1a\x1dprotos/dvd/v1/embedding.proto\x1a\x1bprotos/dvd/v1/replica.proto\"#\n!VisionServiceGetServerInfoRequest\"F\n\"VisionServiceGetServerInfoResponse\x12 \n\x04info\x18\x01 \x01(\x0b\x32\x12.dvd.v1.ServerInfo\"\xa8\x01\n\rEncodeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\nimage_data\x18\x02 \x01(\x0c\x12\x16\n\x0e\x65xpected_tiles\x18\x03 \x01(\r\x12\x11\n\tmax_tiles\x18\x04 \x01(\r\x12\x19\n\x11\x61pply_orientation\x18\x05 \x01(\x08\x12)\n\x0cplanned_push\x18\x06 \x01(\x0b\x32\x13.dvd.v1.PlannedPush\"?\n\x0bPlannedPush\x12\x12\n\ncompressed\x18\x01 \x03(\x08\x12\x1c\n\x05\x64type\x18\x02 \x01(\x0e\x32\r.dvd.v1.DType\"\xa4\x01\n\x0e\x45ncodeResponse\x12\x11\n\timage_key\x18\x01 \x01(\x0c\x12\x11\n\tnum_tiles\x18\x02 \x01(\r\x12\x0e\n\x06scores\x18\x03 \x03(\x02\x12\x15\n\rqueue_seconds\x18\x04 \x01(\x01\x12\x1a\n\x12preprocess_seconds\x18\x05 \x01(\x01\x12\x13\n\x0bvit_seconds\x18\x06 \x01(\x01\x12\x14\n\x0cgate_seconds\x18\x07 \x01(\x01\"\x8c\x01\n\x0bPushRequest\x12\x11\n\timage_key\x18\x01 \x01(\x0c\x12\x12\n\ncompressed\x18\x02 \x03(\x08\x12#\n\x04slot\x18\x03 \x01(\x0b\x32\x15.dvd.v1.EmbeddingSlot\x12\x13\n\x0b\x64\x65stination\x18\x04 \x01(\t\x12\x1c\n\x05\x64type\x18\x05 \x01(\x0e\x32\r.dvd.v1.DType\"T\n\x0cPushResponse\x12\x11\n\tnum_bytes\x18\x01 \x01(\x04\x12\x17\n\x0fproject_seconds\x18\x02 \x01(\x01\x12\x18\n\x10transfer_seconds\x18\x03 \x01(\x01\"\x1f\n\x1dVisionServiceWatchLoadRequest\"B\n\x1eVisionServiceWatchLoadResponse\x12 \n\x04load\x18\x01 \x01(\x0b\x32\x12.dvd.v1.LoadReport2\xc1\x02\n\rVisionService\x12\x66\n\rGetServerInfo\x12).dvd.v1.VisionServiceGetServerInfoRequest\x1a*.dvd.v1.VisionServiceGetServerInfoResponse\x12\x37\n\x06\x45ncode\x12\x15.dvd.v1.EncodeRequest\x1a\x16.dvd.v1.EncodeResponse\x12\x31\n\x04Push\x12\x13.dvd.v1.PushRequest\x1a\x14.dvd.v1.PushResponse\x12\\\n\tWatchLoad\x12%.dvd.v1.VisionServiceWatchLoadRequest\x1a&.dvd.v1.VisionServiceWatchLoadResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,18 +37,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VISIONSERVICEGETSERVERINFOREQUEST']._serialized_end=133
   _globals['_VISIONSERVICEGETSERVERINFORESPONSE']._serialized_start=135
   _globals['_VISIONSERVICEGETSERVERINFORESPONSE']._serialized_end=205
-  _globals['_ENCODEREQUEST']._serialized_start=207
-  _globals['_ENCODEREQUEST']._serialized_end=286
-  _globals['_ENCODERESPONSE']._serialized_start=289
-  _globals['_ENCODERESPONSE']._serialized_end=453
-  _globals['_PUSHREQUEST']._serialized_start=456
-  _globals['_PUSHREQUEST']._serialized_end=596
-  _globals['_PUSHRESPONSE']._serialized_start=598
-  _globals['_PUSHRESPONSE']._serialized_end=682
-  _globals['_VISIONSERVICEWATCHLOADREQUEST']._serialized_start=684
-  _globals['_VISIONSERVICEWATCHLOADREQUEST']._serialized_end=715
-  _globals['_VISIONSERVICEWATCHLOADRESPONSE']._serialized_start=717
-  _globals['_VISIONSERVICEWATCHLOADRESPONSE']._serialized_end=783
-  _globals['_VISIONSERVICE']._serialized_start=786
-  _globals['_VISIONSERVICE']._serialized_end=1107
+  _globals['_ENCODEREQUEST']._serialized_start=208
+  _globals['_ENCODEREQUEST']._serialized_end=376
+  _globals['_PLANNEDPUSH']._serialized_start=378
+  _globals['_PLANNEDPUSH']._serialized_end=441
+  _globals['_ENCODERESPONSE']._serialized_start=444
+  _globals['_ENCODERESPONSE']._serialized_end=608
+  _globals['_PUSHREQUEST']._serialized_start=611
+  _globals['_PUSHREQUEST']._serialized_end=751
+  _globals['_PUSHRESPONSE']._serialized_start=753
+  _globals['_PUSHRESPONSE']._serialized_end=837
+  _globals['_VISIONSERVICEWATCHLOADREQUEST']._serialized_start=839
+  _globals['_VISIONSERVICEWATCHLOADREQUEST']._serialized_end=870
+  _globals['_VISIONSERVICEWATCHLOADRESPONSE']._serialized_start=872
+  _globals['_VISIONSERVICEWATCHLOADRESPONSE']._serialized_end=938
+  _globals['_VISIONSERVICE']._serialized_start=941
+  _globals['_VISIONSERVICE']._serialized_end=1262
 # @@protoc_insertion_point(module_scope)

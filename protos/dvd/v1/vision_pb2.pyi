@@ -19,14 +19,28 @@ class VisionServiceGetServerInfoResponse(_message.Message):
     def __init__(self, info: _Optional[_Union[_replica_pb2.ServerInfo, _Mapping]] = ...) -> None: ...
 
 class EncodeRequest(_message.Message):
-    __slots__ = ("request_id", "image_data", "expected_tiles")
+    __slots__ = ("request_id", "image_data", "expected_tiles", "max_tiles", "apply_orientation", "planned_push")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     IMAGE_DATA_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_TILES_FIELD_NUMBER: _ClassVar[int]
+    MAX_TILES_FIELD_NUMBER: _ClassVar[int]
+    APPLY_ORIENTATION_FIELD_NUMBER: _ClassVar[int]
+    PLANNED_PUSH_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     image_data: bytes
     expected_tiles: int
-    def __init__(self, request_id: _Optional[str] = ..., image_data: _Optional[bytes] = ..., expected_tiles: _Optional[int] = ...) -> None: ...
+    max_tiles: int
+    apply_orientation: bool
+    planned_push: PlannedPush
+    def __init__(self, request_id: _Optional[str] = ..., image_data: _Optional[bytes] = ..., expected_tiles: _Optional[int] = ..., max_tiles: _Optional[int] = ..., apply_orientation: _Optional[bool] = ..., planned_push: _Optional[_Union[PlannedPush, _Mapping]] = ...) -> None: ...
+
+class PlannedPush(_message.Message):
+    __slots__ = ("compressed", "dtype")
+    COMPRESSED_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    compressed: _containers.RepeatedScalarFieldContainer[bool]
+    dtype: _embedding_pb2.DType
+    def __init__(self, compressed: _Optional[_Iterable[bool]] = ..., dtype: _Optional[_Union[_embedding_pb2.DType, str]] = ...) -> None: ...
 
 class EncodeResponse(_message.Message):
     __slots__ = ("image_key", "num_tiles", "scores", "queue_seconds", "preprocess_seconds", "vit_seconds", "gate_seconds")

@@ -1,0 +1,25 @@
+"""What an engine counts; `metrics` exports it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class EngineStats:
+    """What the engine has done since it started, warm-up apart.
+
+    Attributes:
+        num_batches: Passes of the vision transformer.
+        num_tiles: Tiles in them.
+        num_gate_rows: Tiles scored by the gate.
+        num_unscored_tiles: Those of them whose score is not a number, so that they keep full
+            resolution.
+        num_projected_tiles: Tiles projected.
+        num_compressed_tiles: Those of them at compressed resolution.
+    """
+
+    num_batches: int = 0
+    num_tiles: int = 0
+    num_gate_rows: int = 0
+    num_unscored_tiles: int = 0
+    num_projected_tiles: int = 0
+    num_compressed_tiles: int = 0
