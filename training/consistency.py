@@ -3,15 +3,13 @@
     python -m training.consistency OUT --start QUESTIONS
 
 The loss is the divergence of the answers' distribution from that of a frozen reference, which sees
-every tile at full resolution (paper 2508.18265, section 2.3). Four parts, one after another:
+every tile at full resolution (paper 2508.18265, section 2.3). Three parts, one after another:
 
 - `projector`: only the projector of compressed tiles learns, at one rate per picture;
 - `uniform`: all but the gate learns, at one rate per picture: the published stage;
 - `mixed`: our extension. Rates are drawn per tile. Without it the language model never sees both
   rates in one picture, and what the resolution router later mixes is answered worse than what is
-  compressed throughout;
-- `mixed_relations`: the same, asked most about what takes several tiles to answer, which
-  compression hurts longest.
+  compressed throughout.
 """
 
 import argparse
@@ -29,7 +27,7 @@ from training.batches import Batch, Batcher, PictureQuestions
 from training.build_checkpoint import THRESHOLDS
 from training.forward import answer_logits
 from training.optimizer import TwoOptimizers
-from training.picture_data import AskAbout, QuestionMaker, ask_relations
+from training.picture_data import QuestionMaker
 from training.run import Recipe, StepLoss, TrainingRun, write_losses
 from training.run_state import RunState
 from training.stage import LOSSES_FILE, STATE_FILE, StageFolders, add_common_arguments, set_up
@@ -72,21 +70,19 @@ def rates_per_tile(picture_tiles: Sequence[int], source: random.Random) -> Rates
 
 @dataclass(frozen=True, slots=True)
 class ConsistencyPart:
-    """One of the four parts.
+    """One of the three parts.
 
     Attributes:
         name: As above.
         recipe: Seed, rates, steps.
         draw_rates: Which tiles are compressed.
         trained: What the names of the trained parameters contain; empty for all but the gate.
-        ask: Draws pictures and questions; None for `QuestionMaker`'s own.
     """
 
     name: str
     recipe: Recipe
     draw_rates: DrawRates
     trained: str = ""
-    ask: AskAbout | None = None
 
     def release(self, model: TrainableModel) -> None:
         """Freeze all parameters but those that this part trains."""
@@ -99,9 +95,6 @@ PARTS = (
     ConsistencyPart("projector", Recipe(11, 5e-3, 2e-3, 300, 32), rates_per_picture, "mlp2."),
     ConsistencyPart("uniform", Recipe(12, 8e-4, 4e-4, 400, 32), rates_per_picture),
     ConsistencyPart("mixed", Recipe(13, 8e-4, 4e-4, 700, 32), rates_per_tile),
-    ConsistencyPart(
-        "mixed_relations", Recipe(14, 8e-4, 4e-4, 700, 32), rates_per_tile, ask=ask_relations
-    ),
 )
 
 
@@ -125,18 +118,11 @@ class ConsistencyBatch:
 class ConsistencyMaker:
     """Draws questions about pictures and a rate for every tile."""
 
-    def __init__(
-        self,
-        directory: Path,
-        num_pictures: int,
-        draw_rates: DrawRates,
-        ask: AskAbout | None = None,
-    ) -> None:
+    def __init__(self, directory: Path, num_pictures: int, draw_rates: DrawRates) -> None:
         config = load_model_config(directory)
         self._full = config.full_tokens_per_tile
         self._compressed = config.compressed_tokens_per_tile
-        late_step = None if ask is None else 0
-        self._questions = QuestionMaker(directory, num_pictures, late_step=late_step, ask_late=ask)
+        self._questions = QuestionMaker(directory, num_pictures)
         self._batcher = Batcher(train_tokenizer())
         self._draw_rates = draw_rates
 
@@ -212,7 +198,7 @@ def train_part(
     recipe = part.recipe
     optimizers = TwoOptimizers(model.named_parameters(), recipe.muon_rate, recipe.adam_rate)
     state = RunState(folders.out / STATE_FILE, {"model": model})
-    maker = ConsistencyMaker(folders.start, recipe.batch_size, part.draw_rates, part.ask)
+    maker = ConsistencyMaker(folders.start, recipe.batch_size, part.draw_rates)
     run = TrainingRun[ConsistencyBatch](maker, recipe, optimizers, state)
     losses = run.train(ConsistencyLoss(reference, model))
     model.save(folders.out, "float32", THRESHOLDS)

@@ -36,11 +36,10 @@ from training.run import write_losses
 from training.stage import LOSSES_FILE, STATE_FILE, StageFolders
 from training.tokenizer import train_tokenizer
 from training.trainable_model import TrainableModel
-from training.vocabulary import Kind
 
 CPU = torch.device("cpu")
 PICTURES = st.lists(st.integers(1, 7), max_size=12)
-PROJECTOR, UNIFORM, MIXED, _ = PARTS
+PROJECTOR, UNIFORM, MIXED = PARTS
 
 
 def source(name: object) -> random.Random:
@@ -80,24 +79,14 @@ def test_no_picture_needs_no_rate(draw_rates: DrawRates) -> None:
     assert draw_rates([], source(1)) == []
 
 
-def test_parts_are_the_published_stage_among_ours() -> None:
-    assert [part.name for part in PARTS] == ["projector", "uniform", "mixed", "mixed_relations"]
+def test_parts_are_the_published_stage_between_two_of_ours() -> None:
+    assert [part.name for part in PARTS] == ["projector", "uniform", "mixed"]
     assert [part.draw_rates for part in PARTS] == [
         rates_per_picture,
         rates_per_picture,
         rates_per_tile,
-        rates_per_tile,
     ]
-    assert len({part.recipe.seed for part in PARTS}) == 4
-
-
-def test_a_part_asks_what_it_is_about(lively_dir: Path) -> None:
-    makers = [ConsistencyMaker(lively_dir, 8, part.draw_rates, part.ask) for part in PARTS[2:]]
-    for maker, is_told in zip(makers, (True, False), strict=True):
-        batches = [maker(source(f"about {index}"), 0) for index in range(8)]
-        asked = [pictures for batch in batches for pictures in batch.asked]
-        kinds = {turn.kind for each in asked for branch in each.branches for turn in branch}
-        assert (Kind.FOLLOW_UP in kinds) == is_told
+    assert len({part.recipe.seed for part in PARTS}) == 3
 
 
 def test_divergence_is_what_the_formula_says() -> None:

@@ -30,7 +30,6 @@ STAGES = (
     "consistency/projector",
     "consistency/uniform",
     "consistency/mixed",
-    "consistency/mixed_relations",
     "routing",
 )
 SMALLEST = TrainingPlan(
