@@ -101,6 +101,6 @@ async def test_the_demo_is_answered_rightly_from_its_pictures_alone(
         for each, other in zip(questions, rotated, strict=True)
     ]
     dropped = [ask_about((), each.question) for each in questions]
-    assert num_right(questions, await texts(client, right)) >= 6
+    assert num_right(questions, await texts(client, right)) >= 7
     assert num_right(questions, await texts(client, swapped)) <= 2
     assert num_right(questions, await texts(client, dropped)) <= 2
