@@ -70,7 +70,7 @@ class Sceptic(ServedModel):
         grid = TileGrid(self._num_tiles, 1, has_thumbnail=False)
         scores = tuple(0.5 + index / 100 for index in range(self._num_tiles))
         timings = EncodeTimings(0, 0, 0)
-        return [EncodedImage(b"", grid, torch.empty(0), scores, timings) for _ in pictures]
+        return [EncodedImage(b"", grid, scores, torch.empty(0), timings) for _ in pictures]
 
     def answer(self, questions: Iterable[ResolvedQuestion]) -> list[str]:
         self.asked = list(questions)

@@ -65,7 +65,7 @@ class Oracle(ServedModel):
         num_tiles = source.choice((1, 3, 5, 7))
         scores = tuple(self._score(source) for _ in range(num_tiles))
         grid = TileGrid(num_tiles, 1, has_thumbnail=False)
-        return EncodedImage(picture, grid, torch.empty(0), scores, EncodeTimings(0, 0, 0))
+        return EncodedImage(picture, grid, scores, torch.empty(0), EncodeTimings(0, 0, 0))
 
 
 @dataclass(frozen=True, slots=True)

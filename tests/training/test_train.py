@@ -74,7 +74,8 @@ def test_the_losses_of_all_stages_are_beside_it(out: Path) -> None:
     }
     lengths = {name: len(each) for name, each in losses.items()}
     parts = {"projector": 1, "uniform": 1, "mixed": 1}
-    assert lengths == {"eyes": 3, "reading": 2, "questions": 2, **parts, "routing": 4}
+    pretrained = {"eyes": 3, "reading": 2, "questions": 2, "relations": 2}
+    assert lengths == {**pretrained, **parts, "routing": 4}
 
 
 def written(out: Path) -> dict[str, int]:
@@ -96,6 +97,7 @@ UNTRAINED = {
     "eyes": ("language_model.", "mlp1.", "mlp2.", "gating."),
     "reading": ("vision_model.", "mlp2.", "gating."),
     "questions": ("vision_model.", "mlp2.", "gating."),
+    "relations": ("vision_model.", "mlp2.", "gating."),
     "consistency/projector": ("vision_model.", "language_model.", "mlp1.", "gating."),
     "consistency/uniform": ("gating.", "pooling_before_gating."),
     "consistency/mixed": ("gating.", "pooling_before_gating."),
