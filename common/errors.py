@@ -16,6 +16,7 @@ sentence, what is wrong and what to do, without paths or library text.
     ├── DeadlineExpiredError          DEADLINE_EXCEEDED    504
     ├── CancelledRequestError         CANCELLED            499
     ├── UnavailableError              UNAVAILABLE          503   retry may help
+    │   └── UnreachableError          UNAVAILABLE          503   no answer: the connection failed
     └── StartupError                  never on a wire
         ├── ConfigError               exit code 2
         └── CheckpointError           exit code 1
@@ -123,6 +124,10 @@ class UnavailableError(DvdError):
 
     code = grpc.StatusCode.UNAVAILABLE
     http_status = 503
+
+
+class UnreachableError(UnavailableError):
+    """A replica cannot be connected to, or the connection broke: it has said nothing itself."""
 
 
 class StartupError(DvdError):

@@ -21,7 +21,7 @@ BY_REASON: dict[str, type[DvdError]] = {
     if isinstance(member, type) and issubclass(member, DvdError)
 }
 BY_CODE: dict[grpc.StatusCode, type[DvdError]] = {
-    grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
+    grpc.StatusCode.UNAVAILABLE: errors.UnreachableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExpiredError,
     grpc.StatusCode.CANCELLED: errors.CancelledRequestError,
     # gRPC itself runs out of nothing but message size.

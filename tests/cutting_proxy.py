@@ -30,6 +30,9 @@ class CuttingProxy:
         """Carry one connection to its end."""
         self.num_connections += 1
         budget = next(self.cuts, None)
+        if budget == 0:
+            back.transport.abort()
+            return
         target, onwards = await asyncio.open_connection(HOST, self.target_port)
         self.damaged_byte, damaged = None, self.damaged_byte
         ways = [

@@ -91,8 +91,8 @@ class EmbeddingSender:
         payload: memoryview,
         timeout_seconds: float | None,
     ) -> None:
-        with peer_errors():
-            async with self._peers.lease(destination) as put_embeddings:
+        async with self._peers.lease(destination) as put_embeddings:
+            with peer_errors():
                 stream = put_embeddings(timeout=timeout_seconds)
                 try:
                     # A write on a stream that the receiver has ended; reading on says why.

@@ -29,6 +29,7 @@ ON_THE_WIRE = [
     errors.DeadlineExpiredError("The deadline passed."),
     errors.CancelledRequestError("The request was cancelled."),
     errors.UnavailableError("No vision replica is ready.\nTry again: 100 %."),
+    errors.UnreachableError("A replica cannot be reached."),
 ]
 
 
@@ -108,7 +109,7 @@ async def test_a_delay_is_a_retry_info_detail() -> None:
 @pytest.mark.parametrize(
     ("code", "kind", "words"),
     [
-        (grpc.StatusCode.UNAVAILABLE, errors.UnavailableError, "A replica cannot be reached."),
+        (grpc.StatusCode.UNAVAILABLE, errors.UnreachableError, "A replica cannot be reached."),
         (
             grpc.StatusCode.DEADLINE_EXCEEDED,
             errors.DeadlineExpiredError,

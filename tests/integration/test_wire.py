@@ -32,8 +32,9 @@ WIDE_MANIFEST = manifest(
 # Well inside the payload of an HTTP/2 frame.
 DAMAGED_BYTE = 2 * CHUNK_BYTES + 1000
 NUM_CHUNKS = len(WIDE_PAYLOAD) // CHUNK_BYTES
-# Beside the chunks, a stream has its headers and its manifest.
-CUTS = [1, 100, *(count * CHUNK_BYTES for count in range(1, NUM_CHUNKS + 1))]
+# Beside the chunks, a stream has its headers and its manifest; before them a connection is greeted,
+# and where it breaks there the channel would wait a second before it tries again.
+CUTS = [0, 1, 100, *(count * CHUNK_BYTES for count in range(1, NUM_CHUNKS + 1))]
 
 
 async def send(sender: EmbeddingSender, address: str, timeout_seconds: float = 60) -> None:

@@ -1,10 +1,11 @@
 """Channels to language replicas: one each, and no more unused ones than a few."""
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import grpc
 import pytest
 
+from common.errors import UnavailableError, UnreachableError
 from vision_service.language_peers import MAX_UNUSED_CHANNELS, LanguagePeers
 
 
@@ -15,6 +16,31 @@ async def test_a_replica_has_one_channel() -> None:
     async with peers.lease("127.0.0.1:1") as later, peers.lease("127.0.0.1:2") as other:
         assert later is first
         assert other is not first
+    await peers.close()
+
+
+async def test_a_channel_on_which_the_replica_was_lost_is_replaced_and_its_streams_go_on() -> None:
+    peers = LanguagePeers()
+    async with peers.lease("127.0.0.1:1") as first:
+        with suppress(UnreachableError):
+            async with peers.lease("127.0.0.1:1") as second:
+                assert second is first
+                raise UnreachableError("lost")
+        async with peers.lease("127.0.0.1:1") as third:
+            assert third is not first
+        first()
+    with pytest.raises(grpc.aio.UsageError):
+        first()
+    await peers.close()
+
+
+async def test_a_replica_that_refuses_keeps_its_channel() -> None:
+    peers = LanguagePeers()
+    with suppress(UnavailableError):
+        async with peers.lease("127.0.0.1:1") as first:
+            raise UnavailableError("draining")
+    async with peers.lease("127.0.0.1:1") as again:
+        assert again is first
     await peers.close()
 
 
