@@ -25,7 +25,8 @@ from router.answer import ImageResolution, StageSeconds
 from router.deadline import Deadline
 from router.known_resolutions import KnownResolution
 from router.language_client import LanguageClient
-from router.replica_pool import PooledReplica, ReplicaPool
+from router.pooled_replica import PooledReplica
+from router.replica_pool import ReplicaPool
 from router.requests import ValidRequest
 from router.score_memory import ScoreMemory, Scores
 from router.vision_client import Destination, Encoding, PlannedPush, PushReceipt, VisionClient

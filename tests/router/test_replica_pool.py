@@ -6,7 +6,8 @@ import pytest
 
 from common.errors import DvdError, UnavailableError
 from common.types import ReplicaRole
-from router.replica_pool import RECONNECT_SECONDS, ReplicaPool
+from router.pooled_replica import RECONNECT_SECONDS
+from router.replica_pool import ReplicaPool
 from tests.fakes import in_virtual_time, pass_time, settle
 from tests.router.fakes import DTYPE, FakeReplica, address, empty_pool, pool_of, restarted
 
@@ -89,7 +90,7 @@ async def test_a_lost_replica_is_logged_once_and_by_name(
         fake.info_outcomes = [LOST, LOST]
         fake.reports.put_nowait(LOST)
         await pass_time(10 * RECONNECT_SECONDS)
-    assert [r.getMessage() for r in caplog.records if r.name == "router.replica_pool"] == [
+    assert [r.getMessage() for r in caplog.records if r.name == "router.pooled_replica"] == [
         "lost vision-0: A replica cannot be reached."
     ]
 
@@ -161,7 +162,7 @@ async def test_other_roles_and_other_models_do_not_belong() -> None:
 
 def words(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What the pool has told the operator."""
-    return [r.getMessage() for r in caplog.records if r.name == "router.replica_pool"]
+    return [r.getMessage() for r in caplog.records if r.name == "router.pooled_replica"]
 
 
 @in_virtual_time
