@@ -171,6 +171,27 @@ class ResolutionConfig(StrictModel):
     overload: OverloadConfig | None = None
 
 
+PolicyName = Literal["least_work", "power_of_two", "round_robin", "affinity"]
+
+
+class PlacementConfig(StrictModel):
+    """Which replica takes the next piece of work.
+
+    Attributes:
+        vision: Policy for pictures. `least_work`: who will be done first, at its measured rate;
+            `power_of_two`: the better of two drawn at random; `round_robin`: each in turn;
+            `affinity`: the same replica for the same picture, while it is not much busier than
+            the others.
+        language: Policy for conversations; `affinity` goes by how a conversation begins.
+        affinity_bound: Most that a replica chosen by `affinity` may have to do, as a multiple of
+            the mean.
+    """
+
+    vision: PolicyName = "least_work"
+    language: PolicyName = "least_work"
+    affinity_bound: float = Field(default=1.25, ge=1)
+
+
 class RouterConfig(StrictModel):
     """The router: the public door and its bounds.
 
@@ -186,6 +207,7 @@ class RouterConfig(StrictModel):
         max_images_per_request: Most pictures of one request.
         max_tiles_per_request: Most tiles of one request.
         default_deadline_seconds: Deadline of requests that set none.
+        placement: Who takes the next piece of work.
         retry_after_seconds: Delay named in refusals.
         max_tiles_per_image: Most tiles of a picture that a request may ask for, thumbnail not
             counted; null takes the checkpoint's.
@@ -208,6 +230,7 @@ class RouterConfig(StrictModel):
     max_images_per_request: PositiveInt = 64
     max_tiles_per_request: PositiveInt = 256
     default_deadline_seconds: PositiveFloat = 600.0
+    placement: PlacementConfig = PlacementConfig()
     retry_after_seconds: NonNegativeFloat = 1.0
     max_tiles_per_image: int | None = Field(default=None, ge=1, le=MAX_TILES)
     apply_orientation: bool = False

@@ -107,7 +107,7 @@ class PictureDelivery:
         image = self.request.images[index]
         planned = None if mask is None else PlannedPush(mask, self.language.dtype)
         for attempt in range(1, ATTEMPTS + 1):
-            with self.visions.lease(image.grid.num_tiles, avoid) as replica:
+            with self.visions.lease(image.grid.num_tiles, avoid, image.key) as replica:
                 try:
                     encoding = await replica.client.encode(
                         self.request.request_id, image, planned, self.deadline.remaining()

@@ -10,6 +10,7 @@ failure, cancellation and deadline all give it back.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from common.errors import UnavailableError
 from common.model_config import ModelConfig
 from common.resolution_rule import ResolutionThresholds
 from router.admission import Admission
+from router.affinity_key import conversation_start
 from router.answer import (
     AnswerFinished,
     AnswerStarted,
@@ -35,6 +37,7 @@ from router.overload import under_load
 from router.replica_pool import ReplicaPool
 from router.requests import ValidRequest
 from router.score_memory import ScoreMemory
+from router.token_estimates import TokenEstimates
 from router.vision_client import VisionClient
 
 AnswerEvent = AnswerStarted | AnswerDelta | AnswerFinished
@@ -54,6 +57,7 @@ class Pipeline:
         overload: OverloadConfig | None = None,
     ) -> None:
         self._model = model
+        self._estimates = TokenEstimates(model)
         self._overload = overload
         self._memory = memory
         self._admission = admission
@@ -71,14 +75,14 @@ class Pipeline:
         """
         arrived_at = time.monotonic()
         seconds = StageSeconds()
-        with (
-            self._admission.admit(request.cost),
-            self._languages.lease(request.cost.tokens) as language,
-        ):
+        with contextlib.ExitStack() as held:
+            held.enter_context(self._admission.admit(request.cost))
             asked, request = request.thresholds, self._under_load(request)
+            known = known_resolutions(request, self._memory)
+            work, start = self._estimates.work(request, known), conversation_start(request)
+            language = held.enter_context(self._languages.lease(work, key=start))
             tiles = tuple(image.grid.num_tiles for image in request.images)
             yield AnswerStarted(request.request_id, request.sampling.seed, tiles)
-            known = known_resolutions(request, self._memory)
             stream = language.client.open(request, known, self._fingerprint, deadline.remaining())
             try:
                 accepted = await stream.accepted()
@@ -97,7 +101,9 @@ class Pipeline:
                 async for event in stream.events():
                     if isinstance(event, AnswerEnd):
                         seconds.total = time.monotonic() - arrived_at
-                        yield self._finished(event, seconds, images, applied(request, asked))
+                        finished = self._finished(event, seconds, images, applied(request, asked))
+                        self._estimates.note(finished.usage, request.sampling.num_choices)
+                        yield finished
                         return
                     if not seconds.time_to_first_token:
                         seconds.time_to_first_token = time.monotonic() - arrived_at

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from common.errors import DvdError
 from common.types import ReplicaAddress
 from protos.dvd.v1 import embedding_pb2, replica_pb2
-from router.policies import ReplicaLoad
+from router.fleet_member import LoadSnapshot
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +39,20 @@ C = TypeVar("C", bound=ReplicaClient)
 class PooledReplica(Generic[C]):
     """One replica: its client, and what is known of its load."""
 
-    def __init__(self, address: ReplicaAddress, client: C, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        address: ReplicaAddress,
+        client: C,
+        on_change: Callable[[], None],
+        on_load: Callable[[LoadSnapshot], None],
+    ) -> None:
         self.address = address
         self.client = client
         self._on_change = on_change
+        self._on_load = on_load
         self.dtype: embedding_pb2.DType = embedding_pb2.D_TYPE_UNSPECIFIED
         self.is_up = False
         self.placed_work = 0
-        self.reported_work = 0
-        self.last_placed = 0
         self._is_refused = False
         self._num_leases = 0
         self._released = asyncio.Event()
@@ -85,7 +90,7 @@ class PooledReplica(Generic[C]):
                 if self._is_confirmed(info.replica):
                     self.dtype = info.dtype
                     async for load in self.client.watch_load():
-                        self.reported_work = load.outstanding_work
+                        self._on_load(_snapshot(load))
                         self._set_up(True)
             except DvdError as error:
                 if self.is_up:
@@ -106,10 +111,14 @@ class PooledReplica(Generic[C]):
             self.is_up = is_up
             self._on_change()
 
-    def load(self) -> ReplicaLoad:
-        """What the placement policy sees."""
-        work = max(self.placed_work, self.reported_work)
-        return ReplicaLoad(self.address.name, work, self.last_placed)
+
+def _snapshot(load: replica_pb2.LoadReport) -> LoadSnapshot:
+    return LoadSnapshot(
+        outstanding_work=load.outstanding_work,
+        completed_work=load.completed_work,
+        busy_seconds=load.busy_seconds,
+        waiting_requests=load.waiting_requests,
+    )
 
 
 def log_mismatch(name: str, theirs: str, ours: str) -> None:

@@ -2,17 +2,23 @@
 
 The roster says who exists; a load stream to each says who is alive and how busy. A replica takes
 work once it has confirmed who it is and that it serves our model, and no more when its stream
-breaks. Whoever serves another model is refused, with both fingerprints in the log.
+breaks. Whoever serves another model is refused, with both fingerprints in the log. Who of those
+that take work gets the next piece is for a policy to say.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Generic
 
 from common.errors import UnavailableError
 from common.types import ReplicaAddress, ReplicaRole
-from router.policies import least_work
+from router.affinity_key import affinity_key
+from router.fleet import Fleet
+from router.fleet_member import FleetMember, LoadSnapshot
+from router.policies import Ask, LeastWork, Policy
 from router.pooled_replica import C, PooledReplica, log_mismatch
 
 
@@ -20,7 +26,13 @@ class ReplicaPool(Generic[C]):
     """All replicas of one role; used from the event loop alone."""
 
     def __init__(
-        self, role: ReplicaRole, fingerprint: str, connect: Callable[[ReplicaAddress], C]
+        self,
+        role: ReplicaRole,
+        fingerprint: str,
+        connect: Callable[[ReplicaAddress], C],
+        policy: Policy | None = None,
+        seed: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start empty.
 
@@ -28,6 +40,10 @@ class ReplicaPool(Generic[C]):
             role: Which entries of the roster belong here.
             fingerprint: Only replicas that serve this model are used.
             connect: Opens a client.
+            policy: Who gets the next piece of work; None for who has least to do.
+            seed: Of the order in which idle replicas are first taken, of which each router should
+                have its own; None for that of the roster.
+            clock: Seconds, monotonic.
         """
         self._role = role
         self._fingerprint = fingerprint
@@ -36,7 +52,10 @@ class ReplicaPool(Generic[C]):
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._finishing: dict[asyncio.Task[None], C] = {}
         self._refused: set[ReplicaAddress] = set()
-        self._placements = 0
+        self._policy = policy or LeastWork()
+        self._clock = clock
+        self._fleet = Fleet(seed)
+        self._members: dict[str, FleetMember] = {}
         self._changed = asyncio.Event()
 
     @property
@@ -64,31 +83,34 @@ class ReplicaPool(Generic[C]):
                 await self._drop(name, may_finish=name not in wanted)
         for name, entry in wanted.items():
             if name not in self._replicas:
-                replica = PooledReplica(entry, self._connect(entry), self._changed.set)
-                self._replicas[name] = replica
-                self._watches[name] = asyncio.create_task(replica.watch())
+                self._join(entry)
 
     @contextmanager
-    def lease(self, work: int, avoid: str | None = None) -> Iterator[PooledReplica[C]]:
+    def lease(
+        self, work: int, avoid: str | None = None, key: bytes = b""
+    ) -> Iterator[PooledReplica[C]]:
         """Place work on a replica for the length of the context.
 
         Args:
             work: Its cost, in the role's unit.
             avoid: A replica that has just failed; taken only if it is the only one.
+            key: Names what a replica may still hold of it; equal keys may go to one replica.
 
         Raises:
             UnavailableError: No replica takes work.
         """
-        up = [replica for replica in self._replicas.values() if replica.is_up]
-        others = [replica for replica in up if replica.address.name != avoid]
-        if not up:
+        if not self._fleet.num_up:
             raise UnavailableError(f"No {self._role} replica is ready.")
-        name = least_work([replica.load() for replica in others or up])
-        replica = self._replicas[name]
-        self._placements += 1
-        replica.last_placed = self._placements
-        with replica.leased(work):
-            yield replica
+        avoided = None if avoid is None else self._members.get(avoid)
+        ask, now = Ask(work, affinity_key(key), avoided), self._clock()
+        member = self._policy.choose(self._fleet, ask, now)
+        replica = self._replicas[member.name]
+        placement = self._fleet.place(member, work, now)
+        try:
+            with replica.leased(work):
+                yield replica
+        finally:
+            self._fleet.finish(member, placement)
 
     async def close(self) -> None:
         """Drop every replica, and cut who is still finishing."""
@@ -97,6 +119,26 @@ class ReplicaPool(Generic[C]):
         for task, client in list(self._finishing.items()):
             task.cancel()
             await client.close()
+
+    def _join(self, entry: ReplicaAddress) -> None:
+        member = self._fleet.join(entry.name, affinity_key(entry.name.encode()), self._clock())
+        replica = PooledReplica(
+            entry,
+            self._connect(entry),
+            partial(self._note_change, entry.name),
+            partial(self._note_load, member),
+        )
+        self._replicas[entry.name], self._members[entry.name] = replica, member
+        self._watches[entry.name] = asyncio.create_task(replica.watch())
+
+    def _note_change(self, name: str) -> None:
+        replica = self._replicas.get(name)
+        if replica is not None:
+            self._fleet.set_up(self._members[name], is_up=replica.is_up)
+        self._changed.set()
+
+    def _note_load(self, member: FleetMember, load: LoadSnapshot) -> None:
+        self._fleet.report(member, load, self._clock())
 
     def _refuse(self, strangers: Iterable[ReplicaAddress]) -> None:
         refused = set(strangers)
@@ -107,6 +149,7 @@ class ReplicaPool(Generic[C]):
     async def _drop(self, name: str, may_finish: bool) -> None:
         self._watches.pop(name).cancel()
         replica = self._replicas.pop(name)
+        self._fleet.leave(self._members.pop(name))
         if not (may_finish and replica.is_leased):
             await replica.client.close()
             return

@@ -63,6 +63,7 @@ class ValidRequest:
         thresholds: Of the resolution rule; None without a gate.
         cost: What it takes.
         priority: Steps of head start over other requests.
+        text_tokens: Those of its text, estimated from its bytes.
     """
 
     request_id: str
@@ -73,3 +74,4 @@ class ValidRequest:
     thresholds: ResolutionThresholds | None
     cost: RequestCost
     priority: int = 0
+    text_tokens: int = 0

@@ -6,6 +6,7 @@ Started by the supervisor with its settings as JSON on stdin; says on stdout whe
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ from router.grpc_api import SERVICE_NAME, InferenceServicer
 from router.language_client import LanguageClient
 from router.metrics import RouterMetrics
 from router.pipeline import Pipeline
+from router.policies import make_policy
 from router.replica_pool import ReplicaPool
 from router.requests import RequestCost
 from router.roster import follow_roster
@@ -77,16 +79,20 @@ class Router:
         config = settings.config
         model_config = load_model_config(settings.model_dir)
         self.admission = Admission(_bounds(config))
-        message_bytes = config.max_request_bytes
+        message_bytes, seed = config.max_request_bytes, secrets.randbits(63)
         self.visions = ReplicaPool(
             ReplicaRole.VISION,
             settings.fingerprint,
             lambda address: VisionClient(address, message_bytes),
+            make_policy(config.placement, config.placement.vision, seed),
+            seed,
         )
         self.languages = ReplicaPool(
             ReplicaRole.LANGUAGE,
             settings.fingerprint,
             lambda address: LanguageClient(address, message_bytes),
+            make_policy(config.placement, config.placement.language, seed),
+            seed,
         )
         self.metrics = RouterMetrics(self.admission, self.visions, self.languages)
         pipeline = Pipeline(

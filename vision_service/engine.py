@@ -190,7 +190,7 @@ class VisionEngine:
         if not parts:
             return False
         try:
-            self._encode(parts)
+            self._encode(parts, now)
         except RuntimeError as error:
             _fail([waiter for part in parts for waiter in self._queue.remove(part.job)], error)
         else:
@@ -199,7 +199,7 @@ class VisionEngine:
                     self._finish(part.job)
         return True
 
-    def _encode(self, parts: tuple[BatchPart, ...]) -> None:
+    def _encode(self, parts: tuple[BatchPart, ...], began_at: float) -> None:
         """Run one batch through the vision transformer and hand the features out."""
         tiles = [part.job.pixels(part.run) for part in parts]
         num_tiles = sum(map(len, tiles))
@@ -212,6 +212,7 @@ class VisionEngine:
             part.job.keep(part.run, share, now)
         self.stats.num_batches += 1
         self.stats.num_tiles += num_tiles
+        self.stats.busy_seconds += now - began_at
 
     def _finish(self, job: EncodeJob) -> None:
         """Score a picture whose last tile is done, and answer all who wait for it."""

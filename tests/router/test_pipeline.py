@@ -201,7 +201,7 @@ async def test_what_is_held_is_counted_while_it_is_held() -> None:
         await anext(answer)
         held = made.admission
         assert (held.requests, held.tiles, held.tokens, held.image_bytes) == (1, 3, 10, 100)
-        assert made.languages._replicas["language-0"].placed_work == 10
+        assert made.languages._replicas["language-0"].placed_work == 3 * TOKENS_PER_TILE + 8
         await answer.aclose()
 
 
