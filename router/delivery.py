@@ -109,9 +109,10 @@ class PictureDelivery:
         for attempt in range(1, ATTEMPTS + 1):
             with self.visions.lease(image.grid.num_tiles, avoid) as replica:
                 try:
-                    encoding = await replica.client.encode(
-                        self.request.request_id, image, planned, self.deadline.remaining()
-                    )
+                    with replica.judged():
+                        encoding = await replica.client.encode(
+                            self.request.request_id, image, planned, self.deadline.remaining()
+                        )
                 except InvalidImageError as error:
                     raise InvalidImageError(error.message, image.field) from error
                 except UnavailableError:

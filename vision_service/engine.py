@@ -62,6 +62,7 @@ class VisionEngine:
         self._passes = EncodePasses(model, self._device, self._queue, self.stats, clock)
         self._lock = threading.Lock()
         self._projections: list[ProjectJob] = []
+        self._probes: list[Future[None]] = []
 
     @property
     def outstanding_tiles(self) -> int:
@@ -133,6 +134,18 @@ class VisionEngine:
         self.on_work()
         return waiter
 
+    def submit_probe(self) -> Future[None]:
+        """Queue one blank tile through everything; it fails as a picture would, and counts as none.
+
+        It goes before whatever waits, so that it tells whether the device works and not how busy
+        it is.
+        """
+        waiter: Future[None] = Future()
+        with self._lock:
+            self._probes.append(waiter)
+        self.on_work()
+        return waiter
+
     def seconds_to_wait(self) -> float | None:
         """When `step` may find work without a further submission; None for never."""
         if not self._queue.waiting_tiles:
@@ -147,8 +160,8 @@ class VisionEngine:
         """
         with torch.inference_mode():
             with self._device.beside():
-                projected = self._run_projections()
-            return self._passes.run() or projected
+                worked = self._run_probes() | self._run_projections()
+            return self._passes.run() or worked
 
     def warm_up(self) -> None:
         """Run one blank tile through everything, before the engine thread starts.
@@ -156,14 +169,29 @@ class VisionEngine:
         Raises:
             DvdError: The model computes something that is not finite.
         """
-        side = self._config.vision.tile_size
         with torch.inference_mode():
-            pixels = torch.zeros(1, 3, side, side).to(self._model.device, self._model.dtype)
-            features = self._model.encode(pixels).contiguous()
-            require_finite(self._model.project(features, [False]))
-            if self._model.has_gate:
-                require_finite(self._model.scores(features))
-                require_finite(self._model.project(features, [True]))
+            self._run_blank_tile()
+
+    def _run_blank_tile(self) -> None:
+        side = self._config.vision.tile_size
+        pixels = torch.zeros(1, 3, side, side).to(self._model.device, self._model.dtype)
+        features = self._model.encode(pixels).contiguous()
+        require_finite(self._model.project(features, [False]))
+        if self._model.has_gate:
+            require_finite(self._model.scores(features))
+            require_finite(self._model.project(features, [True]))
+
+    def _run_probes(self) -> bool:
+        with self._lock:
+            probes, self._probes = self._probes, []
+        for waiter in probes:
+            try:
+                self._run_blank_tile()
+            except (RuntimeError, DvdError) as error:
+                fail_all([waiter], error)
+            else:
+                waiter.set_result(None)
+        return bool(probes)
 
     def _run_projections(self) -> bool:
         with self._lock:
