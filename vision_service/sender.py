@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from common.errors import DeadlineExpiredError, UnavailableError
+from common.errors import DeadlineExpiredError, UnavailableError, UnreachableError
 from common.rpc import peer_errors
 from common.stream_codec import PayloadChunk, StreamMessage
 from common.tensor_codec import checksum, plan_chunks
@@ -75,9 +75,13 @@ class EmbeddingSender:
                     destination, manifest, payload, _left(timeout_seconds, elapsed)
                 )
                 break
-            except UnavailableError:
-                if repeat == MAX_STREAMS - 1:
-                    raise
+            except UnavailableError as error:
+                if repeat < MAX_STREAMS - 1:
+                    continue
+                if isinstance(error, UnreachableError):
+                    # Told on as it is, it would say that this replica cannot be reached.
+                    raise UnavailableError("The language replica cannot be reached.") from error
+                raise
         return Transfer(len(payload), time.monotonic() - started)
 
     async def close(self) -> None:
