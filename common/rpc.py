@@ -23,7 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from common.errors import ConfigError, DeadlineExpiredError, DvdError, UnavailableError
+from common.errors import ConfigError, DeadlineExpiredError, DvdError, UnreachableError
 from common.rpc_status import error_of, status_of
 
 log = logging.getLogger(__name__)
@@ -88,12 +88,12 @@ def peer_errors() -> Iterator[None]:
     except grpc.aio.AioRpcError as failure:
         raise error_of(failure) from failure
     except grpc.aio.UsageError as closed:
-        raise UnavailableError("A replica was taken out of service.") from closed
+        raise UnreachableError("A replica was taken out of service.") from closed
     except asyncio.CancelledError as closed:
         caller = asyncio.current_task()
         if caller is None or caller.cancelling():
             raise
-        raise UnavailableError("A replica was taken out of service.") from closed
+        raise UnreachableError("A replica was taken out of service.") from closed
 
 
 async def call(awaitable: Awaitable[T]) -> T:
