@@ -86,7 +86,7 @@ class SimulatedFleet:
         while self._left:
             while arriving is not None and self._jobs[arriving].arrives_at <= self._events[0][0]:
                 job = self._jobs[arriving]
-                self._place(job, self.routers[self._router_of[arriving]], job.arrives_at, None)
+                self._place(job, self.routers[self._router_of[arriving]], job.arrives_at, ())
                 arriving = next(arrivals, None)
             now, _, action = heapq.heappop(self._events)
             action(now)
@@ -96,7 +96,7 @@ class SimulatedFleet:
         heapq.heappush(self._events, (when, self._next_event, action))
 
     def _place(
-        self, job: Job, router: SimulatedRouter, now: float, avoid: FleetMember | None
+        self, job: Job, router: SimulatedRouter, now: float, avoid: tuple[FleetMember, ...]
     ) -> None:
         fleet = router.fleet
         member = router.policy.choose(fleet, Ask(job.tiles, job.key, avoid), now)
@@ -195,7 +195,7 @@ class SimulatedFleet:
     ) -> None:
         job, router, placement, member = entry
         router.fleet.finish(member, placement)
-        self._place(job, router, now, member)
+        self._place(job, router, now, (member,))
 
     def _come_back(self, replica: SimulatedReplica, now: float) -> None:
         replica.is_up = True

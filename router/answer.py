@@ -99,6 +99,19 @@ class AppliedResolution:
     is_raised: bool
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerDecided:
+    """All pictures are decided and sent.
+
+    Attributes:
+        images: How each was cut and compressed.
+        resolution: How tiles were chosen to be compressed; None without a gate.
+    """
+
+    images: tuple[ImageResolution, ...]
+    resolution: AppliedResolution | None
+
+
 @dataclass(slots=True)
 class StageSeconds:
     """Where the time of one request went, filled in as the stages report.

@@ -6,6 +6,7 @@ others add. A change touches one row; a decision is a few operations on whole co
 """
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,14 +129,14 @@ class Fleet:
             self._num_measured += before is None
         self._write(member)
 
-    def backlogs(self, now: float, avoid: FleetMember | None = None) -> Seconds:
+    def backlogs(self, now: float, avoid: Sequence[FleetMember] = ()) -> Seconds:
         """For each row how long it will take for what it has; infinite where it takes no work.
 
         The caller's to change, and valid until the next call.
 
         Args:
             now: Seconds, on the clock of all other calls.
-            avoid: Takes no work either, unless it is the only one that does.
+            avoid: They take no work either, unless nobody else does.
         """
         num = len(self.members)
         table = self._table[:, :num]
@@ -148,8 +149,9 @@ class Fleet:
         np.minimum(others, OTHERS_HORIZON_SECONDS, out=others)
         others *= table[_OTHERS]
         backlogs += others
-        if avoid is not None and avoid.is_up and self.num_up > 1:
-            backlogs[avoid.row] = np.inf
+        avoided = [member.row for member in avoid if member.is_up]
+        if len(avoided) < self.num_up:
+            backlogs[avoided] = np.inf
         return backlogs
 
     def _write(self, member: FleetMember) -> None:

@@ -1,46 +1,56 @@
 """READ FIRST: the life of a request.
 
     admit -> place -> open -> (encode -> decide -> push) -> generate -> stream -> release
+               ^                                                  |
+               +------- what the client has is kept <------ replica lost
 
 The language replica reserves room before any picture is encoded, and says which pictures it needs:
 where their resolutions follow from remembered scores, it may know their keys and values from an
 earlier request. Pictures go straight from vision to language; the router sees only scores and
-decides only masks. Everything that is taken is held by a context manager, so that success,
-failure, cancellation and deadline all give it back.
+decides only masks. A language replica that is lost, at whatever stage, is replaced by another,
+which goes on behind what the client has (`resumption.py`). Everything that is taken is held by a
+context manager, so that success, failure, cancellation and deadline all give it back.
 """
 
 import asyncio
-import contextlib
-import time
+import uuid
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import replace
 
 from common.config import OverloadConfig
-from common.errors import UnavailableError
+from common.errors import DvdError, UnavailableError
 from common.model_config import ModelConfig
 from common.resolution_rule import ResolutionThresholds
 from router.admission import Admission
 from router.affinity_key import conversation_start
 from router.answer import (
+    AnswerDecided,
     AnswerFinished,
     AnswerStarted,
     AppliedResolution,
     ImageResolution,
-    StageSeconds,
     TokenUsage,
 )
 from router.deadline import Deadline
 from router.delivery import PictureDelivery
-from router.known_resolutions import known_resolutions
-from router.language_client import AnswerDelta, AnswerEnd, LanguageClient, LanguageStream
+from router.language_client import (
+    AnswerDelta,
+    AnswerEnd,
+    AnswerOrder,
+    LanguageClient,
+    LanguageStream,
+)
 from router.overload import under_load
+from router.pooled_replica import PooledReplica
 from router.replica_pool import ReplicaPool
 from router.requests import ValidRequest
+from router.resumption import Progress
 from router.score_memory import ScoreMemory
 from router.token_estimates import TokenEstimates
 from router.vision_client import VisionClient
 
-AnswerEvent = AnswerStarted | AnswerDelta | AnswerFinished
+AnswerEvent = AnswerStarted | AnswerDecided | AnswerDelta | AnswerFinished
 
 
 class Pipeline:
@@ -68,49 +78,83 @@ class Pipeline:
     async def answer(
         self, request: ValidRequest, deadline: Deadline
     ) -> AsyncGenerator[AnswerEvent, None]:
-        """Answer one request: started, deltas, finished.
+        """Answer one request: started, decided where it has pictures, deltas, finished.
 
         Raises:
             DvdError: The request ends without an answer.
         """
-        arrived_at = time.monotonic()
-        seconds = StageSeconds()
-        with contextlib.ExitStack() as held:
-            held.enter_context(self._admission.admit(request.cost))
-            asked, request = request.thresholds, self._under_load(request)
-            known = known_resolutions(request, self._memory)
-            work, start = self._estimates.work(request, known), conversation_start(request)
-            language = held.enter_context(self._languages.lease(work, key=start))
-            tiles = tuple(image.grid.num_tiles for image in request.images)
-            yield AnswerStarted(request.request_id, request.sampling.seed, tiles)
-            stream = language.client.open(request, known, self._fingerprint, deadline.remaining())
-            try:
-                accepted = await stream.accepted()
-                seconds.queue += accepted.queue_seconds
-                delivery = PictureDelivery(
-                    request=request,
-                    language=language,
-                    visions=self._visions,
-                    known=known,
-                    needed=frozenset(accepted.needed_images),
-                    memory=self._memory,
-                    seconds=seconds,
-                    deadline=deadline,
-                )
-                images = await deliver_while_open(delivery, stream)
-                async for event in stream.events():
-                    if isinstance(event, AnswerEnd):
-                        seconds.total = time.monotonic() - arrived_at
-                        finished = self._finished(event, seconds, images, applied(request, asked))
-                        self._estimates.note(finished.usage, request.sampling.num_choices)
-                        yield finished
+        with self._admission.admit(request.cost):
+            progress = self._begin(request)
+            attempts, start = progress.attempts, conversation_start(request)
+            while True:
+                await attempts.pause(self._languages, deadline)
+                work = self._estimates.work(progress.request, progress.known(self._memory))
+                with self._languages.lease(work, attempts.failed, start) as language:
+                    if not attempts.num_failures:
+                        yield progress.started
+                    try:
+                        async with aclosing(self._go_on(progress, language, deadline)) as events:
+                            async for event in events:
+                                yield event
                         return
-                    if not seconds.time_to_first_token:
-                        seconds.time_to_first_token = time.monotonic() - arrived_at
-                    yield event
-            finally:
-                stream.cancel()
+                    except DvdError as error:
+                        attempts.note(error, language.address, self._languages)
+                        progress.note_loss()
+
+    async def _go_on(
+        self, progress: Progress, language: PooledReplica[LanguageClient], deadline: Deadline
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Answer at one replica what the client does not have yet.
+
+        Raises:
+            DvdError: It ended before the answer did.
+        """
+        order = self._order(progress)
+        stream = language.client.open(order, self._fingerprint, deadline.remaining())
+        try:
+            accepted = await stream.accepted()
+            progress.seconds.queue += accepted.queue_seconds
+            delivery = PictureDelivery(
+                request=progress.request,
+                name=order.name,
+                language=language,
+                visions=self._visions,
+                pictures=progress.pictures,
+                known=order.known,
+                needed=frozenset(accepted.needed_images),
+                memory=self._memory,
+                seconds=progress.seconds,
+                deadline=deadline,
+            )
+            decided = progress.decide(await deliver_while_open(delivery, stream))
+            if decided is not None:
+                yield decided
+            async for event in stream.events():
+                if isinstance(event, AnswerEnd):
+                    finished = self._finished(progress, event)
+                    self._estimates.note(finished.usage, order.request.sampling.num_choices)
+                    yield finished
+                    return
+                progress.note(event)
+                yield event
+        finally:
+            stream.cancel()
         raise UnavailableError("The language replica ended without finishing the answer.")
+
+    def _begin(self, request: ValidRequest) -> Progress:
+        """Settle by which rule the pictures are decided, for all attempts."""
+        if request.continue_from is not None and request.continue_from.decided is not None:
+            return Progress(request, None)
+        chosen = self._under_load(request)
+        return Progress(chosen, applied(chosen, request.thresholds))
+
+    def _order(self, progress: Progress) -> AnswerOrder:
+        request, name = progress.request, progress.request.request_id
+        if progress.attempts.num_failures or request.continue_from is not None:
+            # The replica, or one that another router has lost, may still know it by its name; no
+            # client can give a line break in one.
+            name = f"{name}\n{uuid.uuid4().hex}"
+        return AnswerOrder(request, name, progress.known(self._memory), progress.answers)
 
     def _under_load(self, request: ValidRequest) -> ValidRequest:
         if request.thresholds is None:
@@ -119,16 +163,9 @@ class Pipeline:
         chosen = under_load(request.thresholds, request.scope, self._overload, load)
         return replace(request, thresholds=chosen)
 
-    def _finished(
-        self,
-        end: AnswerEnd,
-        seconds: StageSeconds,
-        images: tuple[ImageResolution, ...],
-        resolution: AppliedResolution | None,
-    ) -> AnswerFinished:
-        seconds.queue += end.queue_seconds
-        seconds.prefill = end.prefill_seconds
-        seconds.decode = end.decode_seconds
+    def _finished(self, progress: Progress, end: AnswerEnd) -> AnswerFinished:
+        progress.note_end(end)
+        images = progress.images
         tiles = sum(image.grid.num_tiles for image in images)
         usage = TokenUsage(
             text_tokens=end.text_tokens,
@@ -140,7 +177,13 @@ class Pipeline:
             cached_tokens=end.cached_tokens,
         )
         return AnswerFinished(
-            end.finish_reason, usage, seconds, images, end.stop, end.choices, resolution
+            end.finish_reason,
+            usage,
+            progress.seconds,
+            images,
+            end.stop,
+            end.choices,
+            progress.resolution,
         )
 
 

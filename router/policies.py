@@ -33,12 +33,12 @@ class Ask:
     Attributes:
         work: Its cost, in the role's unit.
         key: 64-bit hash of what a replica may still hold of it: a picture, a conversation's start.
-        avoid: A replica that has just failed or refused; taken only if it is the only one.
+        avoid: Different replicas that have failed or refused it; taken only if there are no others.
     """
 
     work: float
     key: int = 0
-    avoid: FleetMember | None = None
+    avoid: tuple[FleetMember, ...] = ()
 
 
 class Policy(Protocol):

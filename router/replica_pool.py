@@ -8,11 +8,12 @@ that take work gets the next piece is for a policy to say.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Generic
 
+from common.config import HealthConfig
 from common.errors import UnavailableError
 from common.types import ReplicaAddress, ReplicaRole
 from router.affinity_key import affinity_key
@@ -30,6 +31,7 @@ class ReplicaPool(Generic[C]):
         role: ReplicaRole,
         fingerprint: str,
         connect: Callable[[ReplicaAddress], C],
+        health: HealthConfig | None = None,
         policy: Policy | None = None,
         seed: int | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -40,6 +42,7 @@ class ReplicaPool(Generic[C]):
             role: Which entries of the roster belong here.
             fingerprint: Only replicas that serve this model are used.
             connect: Opens a client.
+            health: When replicas are taken out of use; None for the usual.
             policy: Who gets the next piece of work; None for who has least to do.
             seed: Of the order in which idle replicas are first taken, of which each router should
                 have its own; None for that of the roster.
@@ -48,6 +51,7 @@ class ReplicaPool(Generic[C]):
         self._role = role
         self._fingerprint = fingerprint
         self._connect = connect
+        self._health = health or HealthConfig()
         self._replicas: dict[str, PooledReplica[C]] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._finishing: dict[asyncio.Task[None], C] = {}
@@ -59,15 +63,34 @@ class ReplicaPool(Generic[C]):
         self._changed = asyncio.Event()
 
     @property
+    def replicas(self) -> tuple[PooledReplica[C], ...]:
+        """All of them; any thread may read it."""
+        return tuple(self._replicas.values())
+
+    @property
     def num_up(self) -> int:
         """Replicas that take work; any thread may read it."""
-        return sum(replica.is_up for replica in tuple(self._replicas.values()))
+        return sum(replica.is_up for replica in self.replicas)
 
     async def wait_until_up(self, num_replicas: int) -> None:
         """Wait until so many replicas take work."""
         while self.num_up < num_replicas:
             self._changed.clear()
             await self._changed.wait()
+
+    def has_other(self, avoid: Collection[ReplicaAddress]) -> bool:
+        """Whether a replica takes work that is not one of these."""
+        return any(each.is_up and each.address not in avoid for each in self._replicas.values())
+
+    async def wait_for_other(
+        self, avoid: Collection[ReplicaAddress], timeout_seconds: float
+    ) -> None:
+        """Wait until a replica takes work that is not one of these, but not longer than so."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                while not self.has_other(avoid):
+                    self._changed.clear()
+                    await self._changed.wait()
 
     async def update(self, roster: Sequence[ReplicaAddress]) -> None:
         """Adopt a new roster: keep who stayed, drop who left, watch who is new.
@@ -79,21 +102,24 @@ class ReplicaPool(Generic[C]):
         wanted = {entry.name: entry for entry in ours if entry.fingerprint == self._fingerprint}
         self._refuse(entry for entry in ours if entry.name not in wanted)
         for name, replica in list(self._replicas.items()):
-            if wanted.get(name) != replica.address:
-                await self._drop(name, may_finish=name not in wanted)
+            entry = wanted.get(name)
+            if entry is not None and entry.is_process_of(replica.address):
+                replica.update(entry)
+            else:
+                await self._drop(name, may_finish=entry is None)
         for name, entry in wanted.items():
             if name not in self._replicas:
                 self._join(entry)
 
     @contextmanager
     def lease(
-        self, work: int, avoid: str | None = None, key: bytes = b""
+        self, work: int, avoid: Collection[ReplicaAddress] = (), key: bytes = b""
     ) -> Iterator[PooledReplica[C]]:
         """Place work on a replica for the length of the context.
 
         Args:
             work: Its cost, in the role's unit.
-            avoid: A replica that has just failed; taken only if it is the only one.
+            avoid: Replicas that have failed this work; taken only if there are no others.
             key: Names what a replica may still hold of it; equal keys may go to one replica.
 
         Raises:
@@ -101,8 +127,8 @@ class ReplicaPool(Generic[C]):
         """
         if not self._fleet.num_up:
             raise UnavailableError(f"No {self._role} replica is ready.")
-        avoided = None if avoid is None else self._members.get(avoid)
-        ask, now = Ask(work, affinity_key(key), avoided), self._clock()
+        avoided = [self._members[each.name] for each in avoid if self._is_here(each)]
+        ask, now = Ask(work, affinity_key(key), tuple(avoided)), self._clock()
         member = self._policy.choose(self._fleet, ask, now)
         replica = self._replicas[member.name]
         placement = self._fleet.place(member, work, now)
@@ -124,12 +150,17 @@ class ReplicaPool(Generic[C]):
         member = self._fleet.join(entry.name, affinity_key(entry.name.encode()), self._clock())
         replica = PooledReplica(
             entry,
-            self._connect(entry),
+            self._connect,
             partial(self._note_change, entry.name),
+            self._health,
             partial(self._note_load, member),
         )
         self._replicas[entry.name], self._members[entry.name] = replica, member
         self._watches[entry.name] = asyncio.create_task(replica.watch())
+
+    def _is_here(self, address: ReplicaAddress) -> bool:
+        replica = self._replicas.get(address.name)
+        return replica is not None and replica.address == address
 
     def _note_change(self, name: str) -> None:
         replica = self._replicas.get(name)

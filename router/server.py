@@ -84,6 +84,7 @@ class Router:
             ReplicaRole.VISION,
             settings.fingerprint,
             lambda address: VisionClient(address, message_bytes),
+            config.health,
             make_policy(config.placement, config.placement.vision, seed),
             seed,
         )
@@ -91,6 +92,7 @@ class Router:
             ReplicaRole.LANGUAGE,
             settings.fingerprint,
             lambda address: LanguageClient(address, message_bytes),
+            config.health,
             make_policy(config.placement, config.placement.language, seed),
             seed,
         )

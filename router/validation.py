@@ -1,7 +1,7 @@
 """The door: a raw wire request becomes a `ValidRequest`, or one error that names the field."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.config import RouterConfig
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
@@ -10,6 +10,7 @@ from common.image_file import inspect_image
 from common.model_config import ModelConfig
 from common.types import Role, SamplingRequest
 from protos.dvd.v1 import inference_pb2
+from router.continuation import read_continue_from
 from router.image_options import ImageOptionsReader
 from router.requests import RequestCost, ValidImage, ValidRequest
 from router.resolution_options import ResolutionOptions
@@ -74,7 +75,7 @@ class RequestValidator:
         sampling = validate_sampling(wire.sampling)
         text_tokens = _text_tokens(messages)
         cost = self._cost(text_tokens, images, sampling)
-        return ValidRequest(
+        valid = ValidRequest(
             request_id=request_id,
             messages=messages,
             images=tuple(images),
@@ -85,6 +86,7 @@ class RequestValidator:
             priority=self._priority(wire.priority),
             text_tokens=text_tokens,
         )
+        return replace(valid, continue_from=read_continue_from(wire, valid))
 
     @staticmethod
     def _request_id(given: str) -> str:

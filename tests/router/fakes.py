@@ -5,14 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from common.errors import DvdError
+from common.errors import DeadlineExpiredError, DvdError
 from common.image_options import ImageOptions
 from common.resolution_rule import ResolutionThresholds
 from common.tiling import TileGrid, TilingOptions
 from common.types import FinishReason, ReplicaAddress, ReplicaRole, ResolutionScope, SamplingRequest
 from protos.dvd.v1 import embedding_pb2, replica_pb2
-from router.known_resolutions import KnownResolution
-from router.language_client import Acceptance, AnswerDelta, AnswerEnd
+from router.language_client import Acceptance, AnswerDelta, AnswerEnd, AnswerOrder
 from router.policies import Policy
 from router.replica_pool import ReplicaPool
 from router.requests import RequestCost, ValidImage, ValidRequest
@@ -79,6 +78,8 @@ class FakeReplica:
         fingerprint: What it says it serves; empty for what the roster says.
         reports: Loads to report; None ends the stream, an error breaks it.
         info_outcomes: Of the next questions who it is.
+        probe_outcomes: Of the next probes; False answers that it cannot do its work.
+        num_probes: So far.
     """
 
     address: ReplicaAddress
@@ -87,6 +88,8 @@ class FakeReplica:
     fingerprint: str = ""
     reports: asyncio.Queue[int | DvdError | None] = field(default_factory=asyncio.Queue)
     info_outcomes: list[Outcome] = field(default_factory=list)
+    probe_outcomes: list[Outcome | bool] = field(default_factory=list)
+    num_probes: int = 0
     is_closed: bool = False
 
     async def server_info(self, timeout_seconds: float) -> replica_pb2.ServerInfo:
@@ -101,6 +104,18 @@ class FakeReplica:
             if isinstance(load, DvdError):
                 raise load
             yield replica_pb2.LoadReport(outstanding_work=load)
+
+    async def is_serving(self, timeout_seconds: float) -> bool:
+        self.num_probes += 1
+        outcome = self.probe_outcomes.pop(0) if self.probe_outcomes else True
+        if isinstance(outcome, bool):
+            return outcome
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await take([outcome])
+        except TimeoutError as late:
+            raise DeadlineExpiredError("The deadline passed.") from late
+        return True
 
     async def close(self) -> None:
         self.is_closed = True
@@ -207,31 +222,28 @@ class FakeLanguage(FakeReplica):
     Attributes:
         accept_outcome: What accepting the next answers does.
         script: What the next answers send.
+        scripts: Of the very next ones, in order; the others follow `script`.
         held: Pictures that the next answers do not need.
-        known: The resolutions that each answer was told.
+        orders: What each answer was asked for.
         streams: Every answer begun.
     """
 
     accept_outcome: Outcome = None
     script: Sequence[AnswerDelta | AnswerEnd | Outcome] = (*DELTAS, END)
+    scripts: list[Sequence[AnswerDelta | AnswerEnd | Outcome]] = field(default_factory=list)
     held: frozenset[int] = frozenset()
-    known: list[tuple[KnownResolution | None, ...]] = field(default_factory=list)
+    orders: list[AnswerOrder] = field(default_factory=list)
     streams: list[FakeStream] = field(default_factory=list)
 
-    def open(
-        self,
-        request: ValidRequest,
-        known: tuple[KnownResolution | None, ...],
-        fingerprint: str,
-        timeout_seconds: float,
-    ) -> FakeStream:
-        assert request.request_id == "r1"
+    def open(self, order: AnswerOrder, fingerprint: str, timeout_seconds: float) -> FakeStream:
+        assert order.request.request_id == "r1"
         assert fingerprint == FINGERPRINT
         assert timeout_seconds > 0
         self.journal.append("open")
-        self.known.append(known)
-        needed = tuple(i for i in range(len(request.images)) if i not in self.held)
-        stream = FakeStream(self.journal, self.accept_outcome, needed, list(self.script))
+        self.orders.append(order)
+        needed = tuple(i for i in range(len(order.request.images)) if i not in self.held)
+        script = self.scripts.pop(0) if self.scripts else self.script
+        stream = FakeStream(self.journal, self.accept_outcome, needed, list(script))
         self.streams.append(stream)
         return self.streams[-1]
 
@@ -250,7 +262,7 @@ def empty_pool(
 ) -> ReplicaPool[FakeReplica]:
     """A pool that reaches these fakes once they are in the roster."""
     by_name = {replica.address.name: replica for replica in replicas}
-    return ReplicaPool(role, FINGERPRINT, lambda entry: by_name[entry.name], policy)
+    return ReplicaPool(role, FINGERPRINT, lambda entry: by_name[entry.name], policy=policy)
 
 
 @asynccontextmanager

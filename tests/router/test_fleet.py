@@ -105,14 +105,15 @@ def test_an_unmeasured_replica_is_taken_for_a_typical_one() -> None:
     assert backlog(fleet, newcomer.row, 0.0) == pytest.approx(0.5, rel=1e-3)
 
 
-def test_who_is_down_or_avoided_is_infinitely_busy_unless_it_is_the_only_one() -> None:
+def test_who_is_down_or_avoided_is_infinitely_busy_unless_nobody_else_is_up() -> None:
     fleet = fleet_of(3)
     fleet.set_up(fleet.members[0], is_up=False)
     assert fleet.num_up == 2
     assert list(np.isinf(fleet.backlogs(0.0))) == [True, False, False]
-    assert list(np.isinf(fleet.backlogs(0.0, fleet.members[1]))) == [True, True, False]
+    assert list(np.isinf(fleet.backlogs(0.0, fleet.members[1:2]))) == [True, True, False]
+    assert list(np.isinf(fleet.backlogs(0.0, fleet.members[1:]))) == [True, False, False]
     fleet.set_up(fleet.members[2], is_up=False)
-    assert list(np.isinf(fleet.backlogs(0.0, fleet.members[1]))) == [True, False, True]
+    assert list(np.isinf(fleet.backlogs(0.0, fleet.members[1:2]))) == [True, False, True]
 
 
 def test_a_newcomer_does_not_get_all_the_work_until_it_has_caught_up() -> None:
