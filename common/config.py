@@ -226,7 +226,9 @@ class RouterConfig(StrictModel):
         max_tiles_per_request: Most tiles of one request.
         default_deadline_seconds: Deadline of requests that set none.
         placement: Who takes the next piece of work.
-        retry_after_seconds: Delay named in refusals.
+        priority_share: Part of every bound in flight that only requests of priority above 0 may
+            use.
+        retry_after_seconds: Delay named in refusals until it follows from how fast requests end.
         max_tiles_per_image: Most tiles of a picture that a request may ask for, thumbnail not
             counted; null takes the checkpoint's.
         apply_orientation: Whether pictures are turned upright as EXIF says. The published pipeline
@@ -250,6 +252,7 @@ class RouterConfig(StrictModel):
     max_tiles_per_request: PositiveInt = 256
     default_deadline_seconds: PositiveFloat = 600.0
     placement: PlacementConfig = PlacementConfig()
+    priority_share: float = Field(default=0.0, ge=0, le=0.9)
     retry_after_seconds: NonNegativeFloat = 1.0
     max_tiles_per_image: int | None = Field(default=None, ge=1, le=MAX_TILES)
     apply_orientation: bool = False

@@ -15,8 +15,8 @@ from router.fleet_member import FleetMember, LoadSnapshot, Placement
 
 Seconds = NDArray[np.float64]
 
-_DRAINED_AT, _MOST, _UNREPORTED, _OTHERS, _REPORTED_AT, _GIVEN, _PER_WORK = range(7)
-_NUM_COLUMNS = 7
+_DRAINED_AT, _MOST, _UNREPORTED, _OTHERS, _REPORTED_AT, _GIVEN, _PER_WORK, _IS_FULL = range(8)
+_NUM_COLUMNS = 8
 # Others' placements are counted so far ahead, so that several routers settle on replicas of their
 # own instead of meeting on those that the same stale report shows idle.
 OTHERS_AHEAD_SECONDS = 0.05
@@ -154,6 +154,18 @@ class Fleet:
             backlogs[avoided] = np.inf
         return backlogs
 
+    def seconds_to_finish(self, work: float, now: float) -> float:
+        """How long the least busy replica would need for new work behind all that it has.
+
+        Returns:
+            0 where some replica has nobody waiting, or where its rate is not known yet.
+        """
+        seconds = self.backlogs(now)
+        seconds += work * self.seconds_per_work
+        busy = self._table[_IS_FULL, : len(self.members)]
+        seconds[(busy == 0) & (seconds < np.inf)] = 0.0
+        return float(seconds.min()) if self.num_up else 0.0
+
     def _write(self, member: FleetMember) -> None:
         """Bring a replica's row up to date."""
         if member.row < 0:
@@ -170,4 +182,5 @@ class Fleet:
             member.reported_at,
             member.given_seconds,
             1 / rate,
+            report is not None and report.waiting_requests > 0 and member.is_measured,
         )

@@ -22,6 +22,11 @@ class MeasuredRate:
         """Time that the mean is over, decayed."""
         return self._seconds
 
+    @property
+    def amount(self) -> float:
+        """What was measured in that time, decayed."""
+        return self._amount
+
     def add(self, amount: float, seconds: float) -> None:
         """Take note of an amount and of the time that it took, which may be none."""
         kept = 0.5 ** (seconds / self._half_life_seconds)

@@ -47,6 +47,7 @@ from router.replica_pool import ReplicaPool
 from router.requests import ValidRequest
 from router.resumption import Progress
 from router.score_memory import ScoreMemory
+from router.standing import Standing
 from router.token_estimates import TokenEstimates
 from router.vision_client import VisionClient
 
@@ -83,7 +84,8 @@ class Pipeline:
         Raises:
             DvdError: The request ends without an answer.
         """
-        with self._admission.admit(request.cost):
+        standing = Standing(request.tenant, request.priority, deadline.remaining())
+        with self._admission.admit(request.cost, standing):
             progress = self._begin(request)
             attempts, start = progress.attempts, conversation_start(request)
             while True:

@@ -138,6 +138,14 @@ class ReplicaPool(Generic[C]):
         finally:
             self._fleet.finish(member, placement)
 
+    def seconds_to_finish(self, work: int) -> float:
+        """How long the least busy replica would need for new work behind all that it has.
+
+        Returns:
+            0 where it could begin at once, or where that is not known.
+        """
+        return self._fleet.seconds_to_finish(work, self._clock())
+
     async def close(self) -> None:
         """Drop every replica, and cut who is still finishing."""
         for name in list(self._replicas):

@@ -36,6 +36,10 @@ from router.vision_client import VisionClient
 
 log = logging.getLogger(__name__)
 
+# Work that came later may end earlier, where batches are shared, and answers may be short: what
+# cannot end in half the time that all that waits would take will not end in time.
+CERTAIN_SHARE = 0.5
+
 
 class RouterSettings(StrictModel):
     """Everything a router process is told.
@@ -78,7 +82,6 @@ class Router:
         self._settings = settings
         config = settings.config
         model_config = load_model_config(settings.model_dir)
-        self.admission = Admission(_bounds(config))
         message_bytes, seed = config.max_request_bytes, secrets.randbits(63)
         self.visions = ReplicaPool(
             ReplicaRole.VISION,
@@ -96,6 +99,7 @@ class Router:
             make_policy(config.placement, config.placement.language, seed),
             seed,
         )
+        self.admission = Admission(_bounds(config), self._least_seconds)
         self.metrics = RouterMetrics(self.admission, self.visions, self.languages)
         pipeline = Pipeline(
             model_config,
@@ -145,6 +149,14 @@ class Router:
         if self._metrics_server is not None:
             self._metrics_server.close()
 
+    def _least_seconds(self, cost: RequestCost) -> float:
+        """Least time in which a request could end, stages overlapping at best."""
+        # Its own answer may be short, so only what is before it counts.
+        seconds = self.languages.seconds_to_finish(1)
+        if cost.tiles:
+            seconds = max(seconds, self.visions.seconds_to_finish(cost.tiles))
+        return CERTAIN_SHARE * seconds
+
     async def _on_roster(self, roster: Sequence[ReplicaAddress]) -> None:
         await self.visions.update(roster)
         await self.languages.update(roster)
@@ -159,6 +171,7 @@ def _bounds(config: RouterConfig) -> AdmissionBounds:
             image_bytes=config.max_retained_image_bytes,
         ),
         retry_after_seconds=config.retry_after_seconds,
+        priority_share=config.priority_share,
     )
 
 

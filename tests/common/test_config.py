@@ -55,6 +55,7 @@ def test_it_survives_the_way_to_another_process(kind: type[StrictModel]) -> None
         (RouterConfig, "metrics_port", -1),
         (RouterConfig, "default_deadline_seconds", 0),
         (RouterConfig, "retry_after_seconds", -0.1),
+        (RouterConfig, "priority_share", 1.0),
         (RouterConfig, "placement", {"vision": "least_busy"}),
         (RouterConfig, "placement", {"affinity_bound": 0.9}),
         (RouterConfig, "resolution_scope", "tile"),

@@ -134,6 +134,27 @@ def test_a_lease_that_outlives_its_replica_counts_nowhere() -> None:
     assert backlog(fleet, 0, 0.0) == 0.0
 
 
+def test_the_time_to_finish_counts_only_where_everybody_has_someone_waiting() -> None:
+    fleet = fleet_of(2, rate=10.0)
+    for member, work in zip(fleet.members, (100, 50), strict=True):
+        fleet.place(member, work, now=0.0)
+    assert fleet.seconds_to_finish(10, 0.0) == 0.0
+    for member, work in zip(fleet.members, (100, 50), strict=True):
+        fleet.report(member, LoadSnapshot(work, int(1e7), 1e6, waiting_requests=1), 0.0)
+        leave_alone(fleet, member)
+    assert fleet.seconds_to_finish(10, 0.0) == pytest.approx(6.0, rel=1e-3)
+    fleet.set_up(fleet.members[1], is_up=False)
+    assert fleet.seconds_to_finish(10, 0.0) == pytest.approx(11.0, rel=1e-3)
+    fleet.set_up(fleet.members[0], is_up=False)
+    assert fleet.seconds_to_finish(10, 0.0) == 0.0
+
+
+def test_an_unmeasured_replica_makes_no_time_to_finish() -> None:
+    fleet = Fleet()
+    fleet.report(joined(fleet, "new"), LoadSnapshot(100, waiting_requests=9), 0.0)
+    assert fleet.seconds_to_finish(10, 0.0) == 0.0
+
+
 STEPS = st.lists(
     st.tuples(st.sampled_from(["join", "leave", "place", "finish", "report"]), st.integers(0, 9)),
     max_size=60,
