@@ -171,6 +171,24 @@ class ResolutionConfig(StrictModel):
     overload: OverloadConfig | None = None
 
 
+class HealthConfig(StrictModel):
+    """How a router tells replicas that are lost from replicas that are busy.
+
+    Attributes:
+        probe_interval_seconds: Between probes of a replica that is up.
+        probe_timeout_seconds: Time that a replica has to answer one.
+        silence_seconds: Without a load report, after which a replica is suspected; one comes every
+            second at least.
+        max_failures: Requests failing in a row at a replica that put it out of use until a probe
+            passes.
+    """
+
+    probe_interval_seconds: PositiveFloat = 5.0
+    probe_timeout_seconds: PositiveFloat = 3.0
+    silence_seconds: float = Field(default=2.5, gt=1.0)
+    max_failures: PositiveInt = 3
+
+
 class RouterConfig(StrictModel):
     """The router: the public door and its bounds.
 
@@ -195,6 +213,7 @@ class RouterConfig(StrictModel):
         resolution: How scores become decisions.
         max_remembered_images: Pictures whose gate scores are remembered.
         images: Bounds on each picture.
+        health: When replicas are taken out of use and back.
     """
 
     host: str = "127.0.0.1"
@@ -215,3 +234,4 @@ class RouterConfig(StrictModel):
     resolution: ResolutionConfig = ResolutionConfig()
     max_remembered_images: PositiveInt = 16_384
     images: ImageLimits = ImageLimits()
+    health: HealthConfig = HealthConfig()

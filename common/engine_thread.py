@@ -5,13 +5,18 @@ Below this thread everything is synchronous; above it is asyncio. Both services 
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
 
 class EngineThread:
-    """Runs `step` until stopped, sleeping while it reports no work."""
+    """Runs `step` until stopped, sleeping while it reports no work.
+
+    Attributes:
+        num_steps: Steps that have ended; any thread may read it.
+    """
 
     def __init__(
         self,
@@ -32,6 +37,8 @@ class EngineThread:
         self._step = step
         self._on_crash = on_crash
         self._seconds_to_wait = seconds_to_wait
+        self.num_steps = 0
+        self._step_began_at: float | None = None
         self._work = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -51,6 +58,11 @@ class EngineThread:
         if self._thread.is_alive():
             self._thread.join()
 
+    def seconds_in_step(self) -> float:
+        """How long the step has taken that is under way; 0 between steps."""
+        began_at = self._step_began_at
+        return 0.0 if began_at is None else time.monotonic() - began_at
+
     def _run(self) -> None:
         try:
             while True:
@@ -58,7 +70,11 @@ class EngineThread:
                 self._work.clear()
                 if self._stopping:
                     return
-                if not self._step():
+                self._step_began_at = time.monotonic()
+                had_work = self._step()
+                self._step_began_at = None
+                self.num_steps += 1
+                if not had_work:
                     self._work.wait(self._seconds_to_wait())
         except Exception:
             log.exception("engine thread died")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from common.health_probe import HealthProbe
 from common.metrics import MetricsServer, serve_metrics
 from common.rpc import RpcServer
 from common.types import ReplicaAddress, ReplicaRole
@@ -91,10 +92,22 @@ class ReplicaServer:
     """The listening side of one replica."""
 
     def __init__(
-        self, identity: ReplicaIdentity, registry: CollectorRegistry, max_message_bytes: int
+        self,
+        identity: ReplicaIdentity,
+        registry: CollectorRegistry,
+        max_message_bytes: int,
+        probe: HealthProbe,
     ) -> None:
+        """Prepare without listening.
+
+        Args:
+            identity: Which replica this is.
+            registry: Its metrics.
+            max_message_bytes: Largest message.
+            probe: What a health check asks.
+        """
         self.identity = identity
-        self.rpc = RpcServer(max_message_bytes)
+        self.rpc = RpcServer(max_message_bytes, probe.is_healthy)
         self._registry = registry
         self._metrics: MetricsServer | None = None
 

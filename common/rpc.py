@@ -30,12 +30,15 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Handler = Callable[..., Any]
+HealthCheck = Callable[[], Awaitable[bool]]
 RpcContext = grpc.aio.ServicerContext[Any, Any]
 MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 ChannelOptions = Sequence[tuple[str, int]]
 
 MAX_MESSAGE_BYTES = 8 << 20
-KEEPALIVE_MS = 30_000
+# A half-open link is noticed after both: the peer is gone, and nothing says so.
+KEEPALIVE_MS = 10_000
+KEEPALIVE_TIMEOUT_MS = 5_000
 
 
 def message_options(max_message_bytes: int) -> ChannelOptions:
@@ -44,7 +47,7 @@ def message_options(max_message_bytes: int) -> ChannelOptions:
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
         ("grpc.http2.max_pings_without_data", 0),
@@ -106,14 +109,40 @@ async def each(stream: AsyncIterable[T]) -> AsyncIterator[T]:
             yield response
 
 
+class CheckedHealth(HealthServicer):  # type: ignore[misc]  # it comes without types
+    """gRPC health that asks whether the process can do its work before it says so."""
+
+    def __init__(self, is_healthy: HealthCheck | None) -> None:
+        super().__init__()
+        self._is_healthy = is_healthy
+
+    async def Check(  # noqa: N802
+        self, request: health_pb2.HealthCheckRequest, context: RpcContext
+    ) -> health_pb2.HealthCheckResponse:
+        """Tell whether a service is served, as of now."""
+        response: health_pb2.HealthCheckResponse = await super().Check(request, context)
+        serving = health_pb2.HealthCheckResponse.SERVING
+        if response.status == serving and self._is_healthy and not await self._is_healthy():
+            return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING)
+        return response
+
+
 class RpcServer:
     """A gRPC server with health, reflection and the error boundary."""
 
-    def __init__(self, max_message_bytes: int = MAX_MESSAGE_BYTES) -> None:
+    def __init__(
+        self, max_message_bytes: int = MAX_MESSAGE_BYTES, is_healthy: HealthCheck | None = None
+    ) -> None:
+        """Prepare without listening.
+
+        Args:
+            max_message_bytes: Largest message.
+            is_healthy: Asked at every health check while serving; None for always healthy.
+        """
         self.server = grpc.aio.server(
             interceptors=[ErrorBoundary()], options=message_options(max_message_bytes)
         )
-        self._health = HealthServicer()
+        self._health = CheckedHealth(is_healthy)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         self._services = ["", health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
 

@@ -1,6 +1,6 @@
 """Values that cross package borders: one small frozen dataclass per hop."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -172,6 +172,7 @@ class ReplicaAddress:
         address: `host:port` of its gRPC server.
         metrics_address: `host:port` of its `/metrics`.
         fingerprint: Hash of the configuration and weights that it serves.
+        is_draining: Whether it finishes what it has begun and takes no new work.
     """
 
     name: str
@@ -180,3 +181,8 @@ class ReplicaAddress:
     address: str
     metrics_address: str
     fingerprint: str
+    is_draining: bool = False
+
+    def is_process_of(self, other: "ReplicaAddress") -> bool:
+        """Whether both are of the same start of the same replica."""
+        return replace(self, is_draining=other.is_draining) == other

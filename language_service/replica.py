@@ -10,6 +10,7 @@ from common.checkpoint import weight_bytes
 from common.config import LanguageServiceConfig
 from common.devices import choose_device, choose_dtype
 from common.engine_thread import EngineThread
+from common.health_probe import HealthProbe, seconds_of
 from common.model_config import ModelConfig, load_model_config
 from common.model_files import fingerprint
 from common.replica_server import ReplicaServer, ReplicaSpec, new_identity, server_info
@@ -24,6 +25,7 @@ from language_service.inbox import Inbox
 from language_service.kv_cache import KvCache
 from language_service.metrics import LanguageMetrics
 from language_service.packed_linear import pack_linears
+from language_service.probe import LanguageProbe
 from language_service.receiver import EmbeddingReceiver
 from language_service.scheduler import EngineLimits
 from language_service.server import SERVICE_NAME, LanguageServicer, add_language_service
@@ -77,13 +79,15 @@ class LanguageReplica:
         info = server_info(identity, model_config.text_hidden_size, held, WIRE_DTYPES[dtype])
         self.answerer = Answerer(tokenizer, self.inbox, self.engine, defaults)
         metrics = LanguageMetrics(self.engine, self.answerer, self.inbox, held)
-        self._server = ReplicaServer(identity, metrics.registry, MAX_MESSAGE_BYTES)
+        probe = HealthProbe(
+            LanguageProbe(self.engine).submit, self._thread, seconds_of(self.engine.warm_up)
+        )
+        self._server = ReplicaServer(identity, metrics.registry, MAX_MESSAGE_BYTES, probe)
         receiver = EmbeddingReceiver(self.inbox, config.credit_bytes, config.sender_silence_seconds)
         add_language_service(
             LanguageServicer(info, self.answerer, self.inbox, receiver, self.engine, metrics),
             self._server.rpc.server,
         )
-        self.engine.warm_up()
         log.info("%s ready: %d MB of weights on %s", spec.name, held >> 20, device)
 
     async def start(self, host: str) -> ReplicaAddress:

@@ -7,6 +7,7 @@ import grpc
 
 from common.conversation import PromptMessage, TextPart
 from common.errors import DvdError, UnavailableError
+from common.health_client import is_serving
 from common.rpc import call, each, open_channel, peer_errors
 from common.sampling_wire import (
     FINISH_REASONS,
@@ -162,6 +163,10 @@ class LanguageClient:
         """Ask which model is served."""
         request = language_pb2.LanguageServiceGetServerInfoRequest()
         return (await call(self._stub.GetServerInfo(request, timeout=timeout_seconds))).info
+
+    async def is_serving(self, timeout_seconds: float) -> bool:
+        """Ask whether the replica can do its work."""
+        return await is_serving(self._channel, timeout_seconds)
 
     async def watch_load(self) -> AsyncIterator[replica_pb2.LoadReport]:
         """Follow the replica's load until it goes away."""

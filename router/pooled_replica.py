@@ -1,18 +1,21 @@
-"""One replica as this router knows it: is it who it should be, is it alive, how busy is it.
+"""One replica as this router knows it: is it who it should be, is it well, how busy is it.
 
-Confirmed by `GetServerInfo`, then followed by its load stream, for as long as it is on the roster.
+Confirmed by `GetServerInfo`, then followed by its load stream and by probes, for as long as it is
+on the roster. What that means for its health is decided in `router/replica_health.py`.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Generic, Protocol, TypeVar
 
-from common.errors import DvdError
+from common.config import HealthConfig
+from common.errors import DvdError, UnavailableError, UnreachableError
 from common.types import ReplicaAddress
 from protos.dvd.v1 import embedding_pb2, replica_pb2
 from router.policies import ReplicaLoad
+from router.replica_health import HealthState, ProbeResult, ReplicaHealth
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,9 @@ class ReplicaClient(Protocol):
     def watch_load(self) -> AsyncIterator[replica_pb2.LoadReport]:
         """Follow the replica's load until it goes away."""
 
+    async def is_serving(self, timeout_seconds: float) -> bool:
+        """Ask whether the replica can do its work."""
+
     async def close(self) -> None:
         """Close the channel."""
 
@@ -37,21 +43,54 @@ C = TypeVar("C", bound=ReplicaClient)
 
 
 class PooledReplica(Generic[C]):
-    """One replica: its client, and what is known of its load."""
+    """One replica: its client, its health, and what is known of its load."""
 
-    def __init__(self, address: ReplicaAddress, client: C, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        address: ReplicaAddress,
+        connect: Callable[[ReplicaAddress], C],
+        on_change: Callable[[], None],
+        health: HealthConfig,
+    ) -> None:
+        """Open a client; nothing is asked before `watch`.
+
+        Args:
+            address: Its entry in the roster.
+            connect: Opens a client.
+            on_change: Told when it begins or ceases to take work.
+            health: When it does.
+        """
         self.address = address
-        self.client = client
-        self._on_change = on_change
+        self.client = connect(address)
         self.dtype: embedding_pb2.DType = embedding_pb2.D_TYPE_UNSPECIFIED
-        self.is_up = False
         self.placed_work = 0
         self.reported_work = 0
         self.last_placed = 0
+        self._connect = connect
+        self._on_change = on_change
+        self._config = health
+        self._health = ReplicaHealth(health)
+        self._was_up = False
+        self._wake = asyncio.Event()
         self._is_refused = False
         self._num_leases = 0
         self._released = asyncio.Event()
         self._released.set()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it takes work."""
+        return self._health.takes_work and not self.address.is_draining
+
+    @property
+    def state(self) -> HealthState:
+        """What is thought of it."""
+        return self._health.state
+
+    def update(self, address: ReplicaAddress) -> None:
+        """Adopt what the roster says of the same process now."""
+        self.address = address
+        self._tell()
 
     @contextmanager
     def leased(self, work: int) -> Iterator[None]:
@@ -77,6 +116,17 @@ class PooledReplica(Generic[C]):
         await self._released.wait()
         await self.client.close()
 
+    @contextmanager
+    def judged(self) -> Iterator[None]:
+        """Judge the replica by how the calls to it within the context end."""
+        try:
+            yield
+        except DvdError as error:
+            if is_own_failure(error):
+                self._note_request(is_failed=True)
+            raise
+        self._note_request(is_failed=False)
+
     async def watch(self) -> None:
         """Follow the replica until cancelled; reconnect when the stream breaks."""
         while True:
@@ -84,14 +134,74 @@ class PooledReplica(Generic[C]):
                 info = await self.client.server_info(INFO_TIMEOUT_SECONDS)
                 if self._is_confirmed(info.replica):
                     self.dtype = info.dtype
-                    async for load in self.client.watch_load():
-                        self.reported_work = load.outstanding_work
-                        self._set_up(True)
+                    await self._follow()
             except DvdError as error:
-                if self.is_up:
+                if self._was_up:
                     log.warning("lost %s: %s", self.address.name, error.message)
-            self._set_up(False)
+            self._health.note_broken()
+            self._tell()
             await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _follow(self) -> None:
+        """Take reports and probe until the stream ends or nothing is heard any more."""
+        reports = asyncio.create_task(self._take_reports())
+        reports.add_done_callback(lambda _: self._wake.set())
+        try:
+            while not reports.done():
+                await self._probe_if_due(reports)
+                await self._until_probe()
+        finally:
+            reports.cancel()
+            await asyncio.wait({reports})
+        reports.result()
+
+    async def _take_reports(self) -> None:
+        async for load in self.client.watch_load():
+            self.reported_work = load.outstanding_work
+            self._health.note_report(load.outstanding_work, _now())
+            self._wake.set()
+
+    async def _until_probe(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._health.seconds_to_probe(_now())):
+                await self._wake.wait()
+        self._wake.clear()
+
+    async def _probe_if_due(self, reports: asyncio.Task[None]) -> None:
+        began_at = _now()
+        if not self._health.begins_probe(began_at):
+            return
+        self._tell()
+        probe = asyncio.create_task(self._probe())
+        await asyncio.wait({probe, reports}, return_when=asyncio.FIRST_COMPLETED)
+        if not probe.done():
+            probe.cancel()
+            return
+        was_up = self._was_up
+        self._health.note_probe(probe.result(), began_at, _now())
+        self._tell()
+        if self._health.is_cut_off:
+            await self._cut()
+        if was_up and not self._health.takes_work:
+            log.warning("ejected %s: it %s its probe", self.address.name, probe.result())
+
+    async def _probe(self) -> ProbeResult:
+        try:
+            is_serving = await self.client.is_serving(self._config.probe_timeout_seconds)
+        except DvdError:
+            return ProbeResult.UNANSWERED
+        return ProbeResult.PASSED if is_serving else ProbeResult.FAILED
+
+    async def _cut(self) -> None:
+        """End what is under way on a link of which nothing is heard, so that it goes elsewhere."""
+        silent, self.client = self.client, self._connect(self.address)
+        await silent.close()
+        raise UnreachableError("It has gone silent.")
+
+    def _note_request(self, is_failed: bool) -> None:
+        self._health.note_request(is_failed, _now())
+        self._tell()
+        self._wake.set()
 
     def _is_confirmed(self, replica: replica_pb2.Replica) -> bool:
         if replica.incarnation != self.address.incarnation:
@@ -101,15 +211,24 @@ class PooledReplica(Generic[C]):
             log_mismatch(self.address.name, replica.fingerprint, self.address.fingerprint)
         return replica.fingerprint == self.address.fingerprint
 
-    def _set_up(self, is_up: bool) -> None:
-        if is_up != self.is_up:
-            self.is_up = is_up
+    def _tell(self) -> None:
+        if self.is_up != self._was_up:
+            self._was_up = self.is_up
             self._on_change()
 
     def load(self) -> ReplicaLoad:
         """What the placement policy sees."""
         work = max(self.placed_work, self.reported_work)
         return ReplicaLoad(self.address.name, work, self.last_placed)
+
+
+def is_own_failure(error: DvdError) -> bool:
+    """Whether an error is the fault of the replica that answered with it."""
+    return isinstance(error, UnavailableError) or type(error) is DvdError
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def log_mismatch(name: str, theirs: str, ours: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Generic
 
+from common.config import HealthConfig
 from common.errors import UnavailableError
 from common.types import ReplicaAddress, ReplicaRole
 from router.policies import least_work
@@ -20,7 +21,11 @@ class ReplicaPool(Generic[C]):
     """All replicas of one role; used from the event loop alone."""
 
     def __init__(
-        self, role: ReplicaRole, fingerprint: str, connect: Callable[[ReplicaAddress], C]
+        self,
+        role: ReplicaRole,
+        fingerprint: str,
+        connect: Callable[[ReplicaAddress], C],
+        health: HealthConfig | None = None,
     ) -> None:
         """Start empty.
 
@@ -28,10 +33,12 @@ class ReplicaPool(Generic[C]):
             role: Which entries of the roster belong here.
             fingerprint: Only replicas that serve this model are used.
             connect: Opens a client.
+            health: When replicas are taken out of use; None for the usual.
         """
         self._role = role
         self._fingerprint = fingerprint
         self._connect = connect
+        self._health = health or HealthConfig()
         self._replicas: dict[str, PooledReplica[C]] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._finishing: dict[asyncio.Task[None], C] = {}
@@ -40,9 +47,14 @@ class ReplicaPool(Generic[C]):
         self._changed = asyncio.Event()
 
     @property
+    def replicas(self) -> tuple[PooledReplica[C], ...]:
+        """All of them; any thread may read it."""
+        return tuple(self._replicas.values())
+
+    @property
     def num_up(self) -> int:
         """Replicas that take work; any thread may read it."""
-        return sum(replica.is_up for replica in tuple(self._replicas.values()))
+        return sum(replica.is_up for replica in self.replicas)
 
     async def wait_until_up(self, num_replicas: int) -> None:
         """Wait until so many replicas take work."""
@@ -74,11 +86,14 @@ class ReplicaPool(Generic[C]):
         wanted = {entry.name: entry for entry in ours if entry.fingerprint == self._fingerprint}
         self._refuse(entry for entry in ours if entry.name not in wanted)
         for name, replica in list(self._replicas.items()):
-            if wanted.get(name) != replica.address:
-                await self._drop(name, may_finish=name not in wanted)
+            entry = wanted.get(name)
+            if entry is not None and entry.is_process_of(replica.address):
+                replica.update(entry)
+            else:
+                await self._drop(name, may_finish=entry is None)
         for name, entry in wanted.items():
             if name not in self._replicas:
-                replica = PooledReplica(entry, self._connect(entry), self._changed.set)
+                replica = PooledReplica(entry, self._connect, self._changed.set, self._health)
                 self._replicas[name] = replica
                 self._watches[name] = asyncio.create_task(replica.watch())
 

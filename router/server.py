@@ -82,11 +82,13 @@ class Router:
             ReplicaRole.VISION,
             settings.fingerprint,
             lambda address: VisionClient(address, message_bytes),
+            config.health,
         )
         self.languages = ReplicaPool(
             ReplicaRole.LANGUAGE,
             settings.fingerprint,
             lambda address: LanguageClient(address, message_bytes),
+            config.health,
         )
         self.metrics = RouterMetrics(self.admission, self.visions, self.languages)
         pipeline = Pipeline(

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from common.health_client import is_serving
 from common.rpc import call, each, open_channel, peer_errors
 from common.types import ReplicaAddress
 from protos.dvd.v1 import embedding_pb2, replica_pb2, vision_pb2, vision_pb2_grpc
@@ -86,6 +87,10 @@ class VisionClient:
         """Ask which model is served."""
         request = vision_pb2.VisionServiceGetServerInfoRequest()
         return (await call(self._stub.GetServerInfo(request, timeout=timeout_seconds))).info
+
+    async def is_serving(self, timeout_seconds: float) -> bool:
+        """Ask whether the replica can do its work."""
+        return await is_serving(self._channel, timeout_seconds)
 
     async def watch_load(self) -> AsyncIterator[replica_pb2.LoadReport]:
         """Follow the replica's load until it goes away."""

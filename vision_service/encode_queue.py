@@ -105,7 +105,10 @@ class EncodeQueue:
             return self._remove(job)
 
     def _remove(self, job: EncodeJob) -> list[Future[EncodedImage]]:
+        if self._jobs.pop(job.job_id, None) is None:
+            # Dropped because nobody waited for it, while a pass still ran on its tiles.
+            return []
         self._batcher.cancel(job.job_id)
-        del self._jobs[job.job_id], self._by_key[job.image_key]
+        del self._by_key[job.image_key]
         # Whoever is notified as running can no longer cancel, so no result meets a cancel.
         return [waiter for waiter in job.waiters if waiter.set_running_or_notify_cancel()]

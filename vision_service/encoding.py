@@ -61,6 +61,7 @@ class Encoder:
 
     Attributes:
         stats: What keeping has saved.
+        streams: Embedding streams, by what became of them.
         encodings: Pictures under way.
         projections: Projections under way.
     """
@@ -84,6 +85,7 @@ class Encoder:
         self._engine = engine
         self._cache = cache
         self._sender = EmbeddingSender(service_config.chunk_bytes)
+        self.streams = self._sender.streams
         self._decoders = ThreadPoolExecutor(service_config.decode_threads, "decode")
 
     async def encode(self, task: EncodeTask) -> EncodeResult:

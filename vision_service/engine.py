@@ -5,20 +5,18 @@ because a language replica waits for each, and they are short. A batch that is n
 pictures are in the decoder, within a bound.
 """
 
-import math
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
 from common.errors import DvdError, InvalidRequestError
 from common.model_config import ModelConfig
 from vision_service.device_batches import DeviceBatches
-from vision_service.encode_job import EncodeJob
-from vision_service.encode_queue import BatchPart, EncodeQueue
+from vision_service.encode_passes import EncodePasses, fail_all, require_finite
+from vision_service.encode_queue import EncodeQueue
 from vision_service.engine_stats import EngineStats
 from vision_service.images import EncodedImage, ProjectedImage, TiledImage
 from vision_service.project_job import ProjectJob
@@ -40,16 +38,31 @@ class VisionEngine:
         max_batch_tiles: int,
         clock: Callable[[], float],
         max_batch_wait_seconds: float = 0.0,
+        device: DeviceBatches | None = None,
     ) -> None:
+        """Prepare; nothing runs before `step`.
+
+        Args:
+            model: Its weights are on the device.
+            config: Of the model.
+            max_batch_tiles: Most tiles of a pass.
+            clock: Time in seconds.
+            max_batch_wait_seconds: Longest that a batch waits for pictures in the decoder.
+            device: How batches get to the device; None for the usual way.
+        """
         self.stats = EngineStats()
         self.on_work: Callable[[], None] = lambda: None
         self._model = model
         self._config = config
         self._clock = clock
-        self._device = DeviceBatches(model.device, model.dtype, config.vision, max_batch_tiles)
+        self._device = device or DeviceBatches(
+            model.device, model.dtype, config.vision, max_batch_tiles
+        )
         self._queue = EncodeQueue(self._device.max_tiles, max_batch_wait_seconds)
+        self._passes = EncodePasses(model, self._device, self._queue, self.stats, clock)
         self._lock = threading.Lock()
         self._projections: list[ProjectJob] = []
+        self._probes: list[Future[None]] = []
 
     @property
     def outstanding_tiles(self) -> int:
@@ -121,6 +134,18 @@ class VisionEngine:
         self.on_work()
         return waiter
 
+    def submit_probe(self) -> Future[None]:
+        """Queue one blank tile through everything; it fails as a picture would, and counts as none.
+
+        It goes before whatever waits, so that it tells whether the device works and not how busy
+        it is.
+        """
+        waiter: Future[None] = Future()
+        with self._lock:
+            self._probes.append(waiter)
+        self.on_work()
+        return waiter
+
     def seconds_to_wait(self) -> float | None:
         """When `step` may find work without a further submission; None for never."""
         if not self._queue.waiting_tiles:
@@ -134,8 +159,9 @@ class VisionEngine:
         here too, because nothing can run on it any more.
         """
         with torch.inference_mode():
-            projected = self._run_projections()
-            return self._run_batch() or projected
+            with self._device.beside():
+                worked = self._run_probes() | self._run_projections()
+            return self._passes.run() or worked
 
     def warm_up(self) -> None:
         """Run one blank tile through everything, before the engine thread starts.
@@ -143,14 +169,29 @@ class VisionEngine:
         Raises:
             DvdError: The model computes something that is not finite.
         """
-        side = self._config.vision.tile_size
         with torch.inference_mode():
-            pixels = torch.zeros(1, 3, side, side).to(self._model.device, self._model.dtype)
-            features = self._model.encode(pixels).contiguous()
-            _require_finite(self._model.project(features, [False]))
-            if self._model.has_gate:
-                _require_finite(self._model.scores(features))
-                _require_finite(self._model.project(features, [True]))
+            self._run_blank_tile()
+
+    def _run_blank_tile(self) -> None:
+        side = self._config.vision.tile_size
+        pixels = torch.zeros(1, 3, side, side).to(self._model.device, self._model.dtype)
+        features = self._model.encode(pixels).contiguous()
+        require_finite(self._model.project(features, [False]))
+        if self._model.has_gate:
+            require_finite(self._model.scores(features))
+            require_finite(self._model.project(features, [True]))
+
+    def _run_probes(self) -> bool:
+        with self._lock:
+            probes, self._probes = self._probes, []
+        for waiter in probes:
+            try:
+                self._run_blank_tile()
+            except (RuntimeError, DvdError) as error:
+                fail_all([waiter], error)
+            else:
+                waiter.set_result(None)
+        return bool(probes)
 
     def _run_projections(self) -> bool:
         with self._lock:
@@ -164,14 +205,14 @@ class VisionEngine:
         try:
             projected = self._project(job)
         except (RuntimeError, DvdError) as error:
-            _fail([job.waiter], error)
+            fail_all([job.waiter], error)
         else:
             job.waiter.set_result(projected)
 
     def _project(self, job: ProjectJob) -> ProjectedImage:
         started_at = self._clock()
         embeddings = self._model.project(job.encoded.features, job.compressed)
-        _require_finite(embeddings)
+        require_finite(embeddings)
         embeddings = self._device.fetch(embeddings.to(job.dtype))
         self.stats.num_projected_tiles += len(job.compressed)
         self.stats.num_compressed_tiles += sum(job.compressed)
@@ -181,65 +222,3 @@ class VisionEngine:
             embeddings=embeddings,
             project_seconds=self._clock() - started_at,
         )
-
-    def _run_batch(self) -> bool:
-        now = self._clock()
-        if self._queue.seconds_to_wait(now):
-            return False
-        parts = self._queue.take_batch(now)
-        if not parts:
-            return False
-        try:
-            self._encode(parts)
-        except RuntimeError as error:
-            _fail([waiter for part in parts for waiter in self._queue.remove(part.job)], error)
-        else:
-            for part in parts:
-                if not part.job.remaining_tiles:
-                    self._finish(part.job)
-        return True
-
-    def _encode(self, parts: tuple[BatchPart, ...]) -> None:
-        """Run one batch through the vision transformer and hand the features out."""
-        tiles = [part.job.pixels(part.run) for part in parts]
-        num_tiles = sum(map(len, tiles))
-        features = self._model.encode(self._device.load(tiles))[:num_tiles]
-        # Without this the clock would stop before the device does.
-        self._device.wait()
-        now = self._clock()
-        shares = torch.split(features, [part.run.num_tiles for part in parts])
-        for part, share in zip(parts, shares, strict=True):
-            part.job.keep(part.run, share, now)
-        self.stats.num_batches += 1
-        self.stats.num_tiles += num_tiles
-
-    def _finish(self, job: EncodeJob) -> None:
-        """Score a picture whose last tile is done, and answer all who wait for it."""
-        try:
-            encoded = job.result(self._score(job.features), self._clock())
-        except (RuntimeError, DvdError) as error:
-            _fail(self._queue.remove(job), error)
-        else:
-            for waiter in self._queue.remove(job):
-                waiter.set_result(encoded)
-
-    def _score(self, features: torch.Tensor) -> list[float]:
-        _require_finite(features)
-        if not self._model.has_gate:
-            return []
-        scores: list[float] = self._model.scores(features).tolist()
-        self.stats.num_gate_rows += len(scores)
-        self.stats.num_unscored_tiles += sum(map(math.isnan, scores))
-        return scores
-
-
-def _require_finite(values: torch.Tensor) -> None:
-    if not bool(torch.isfinite(values).all()):
-        raise DvdError("The vision model computed values that are not finite.")
-
-
-def _fail(waiters: Iterable[Future[Any]], error: Exception) -> None:
-    for waiter in waiters:
-        waiter.set_exception(error)
-    if isinstance(error, torch.AcceleratorError):
-        raise error

@@ -40,6 +40,13 @@ class EngineCollector(Collector):
             "dvd_vision_joined", "Work that was saved because it was under way.",
             encoder.encodings.num_joined, encoder.projections.num_joined,
         )  # fmt: skip
+        streams = CounterMetricFamily(
+            "dvd_embedding_streams", "Embedding streams, by how they ended.", labels=["outcome"]
+        )
+        streams.add_metric(["committed"], encoder.streams.committed)
+        streams.add_metric(["broken"], encoder.streams.broken)
+        streams.add_metric(["refused"], encoder.streams.refused)
+        yield streams
         tiles = CounterMetricFamily(
             "dvd_vision_tiles", "Tiles projected, by resolution.", labels=["resolution"]
         )

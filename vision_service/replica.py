@@ -10,6 +10,7 @@ from common.checkpoint import weight_bytes
 from common.config import ImageLimits, VisionServiceConfig
 from common.devices import choose_device, choose_dtype
 from common.engine_thread import EngineThread
+from common.health_probe import HealthProbe, seconds_of
 from common.model_config import load_model_config
 from common.model_files import fingerprint
 from common.replica_server import ReplicaServer, ReplicaSpec, new_identity, server_info
@@ -73,13 +74,13 @@ class VisionReplica:
         metrics = VisionMetrics(self.engine, self._encoder, self.cache, held)
         # A picture travels in one message, with room for the rest of the request.
         max_message_bytes = limits.max_bytes + MAX_MESSAGE_BYTES
-        self._server = ReplicaServer(identity, metrics.registry, max_message_bytes)
+        probe = HealthProbe(self.engine.submit_probe, self._thread, seconds_of(self.engine.warm_up))
+        self._server = ReplicaServer(identity, metrics.registry, max_message_bytes, probe)
         info = server_info(identity, model_config.text_hidden_size, held, WIRE_DTYPES[dtype])
         vision_pb2_grpc.add_VisionServiceServicer_to_server(
             VisionServicer(info, model_config, self._encoder, self.engine, metrics),
             self._server.rpc.server,
         )
-        self.engine.warm_up()
         log.info("%s ready: %d MB of weights on %s", spec.name, held >> 20, device)
 
     async def start(self, host: str) -> ReplicaAddress:

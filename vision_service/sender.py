@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 import grpc
 
-from common.errors import DeadlineExpiredError, UnavailableError, UnreachableError
+from common.errors import (
+    CancelledRequestError,
+    DeadlineExpiredError,
+    DvdError,
+    StrandedError,
+    UnavailableError,
+    UnreachableError,
+)
 from common.rpc import peer_errors
 from common.stream_codec import PayloadChunk, StreamMessage
 from common.tensor_codec import checksum, plan_chunks
@@ -36,14 +43,35 @@ class Transfer:
     seconds: float
 
 
+@dataclass(slots=True)
+class StreamCounts:
+    """What became of the streams that were opened.
+
+    Attributes:
+        committed: Taken whole by their receivers.
+        broken: Lost on the way; each is repeated once.
+        refused: Ended by their receivers, or out of time.
+    """
+
+    committed: int = 0
+    broken: int = 0
+    refused: int = 0
+
+
 class EmbeddingSender:
     """Sends to any number of language replicas, any number of embeddings at a time.
 
-    Args:
-        chunk_bytes: Most payload bytes of a message.
+    Attributes:
+        streams: Streams so far, by what became of them.
     """
 
     def __init__(self, chunk_bytes: int) -> None:
+        """Open no channel yet.
+
+        Args:
+            chunk_bytes: Most payload bytes of a message.
+        """
+        self.streams = StreamCounts()
         self._chunk_bytes = chunk_bytes
         self._peers = LanguagePeers()
 
@@ -74,13 +102,18 @@ class EmbeddingSender:
                 await self._send_once(
                     destination, manifest, payload, _left(timeout_seconds, elapsed)
                 )
+                self.streams.committed += 1
                 break
-            except UnavailableError as error:
+            except (UnavailableError, CancelledRequestError) as error:
+                self.streams.broken += 1
                 if repeat < MAX_STREAMS - 1:
                     continue
-                if isinstance(error, UnreachableError):
+                if isinstance(error, UnreachableError | CancelledRequestError):
                     # Told on as it is, it would say that this replica cannot be reached.
-                    raise UnavailableError("The language replica cannot be reached.") from error
+                    raise StrandedError("The language replica cannot be reached.") from error
+                raise
+            except DvdError:
+                self.streams.refused += 1
                 raise
         return Transfer(len(payload), time.monotonic() - started)
 

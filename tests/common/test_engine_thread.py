@@ -124,7 +124,7 @@ def test_stop_ends_after_the_current_step() -> None:
     assert not is_running("engine")
 
 
-@pytest.mark.parametrize("line", range(6))
+@pytest.mark.parametrize("line", range(10))
 def test_a_stop_at_any_moment_ends_the_loop(line: int) -> None:
     engine = EngineThread(f"stopped at {line}", lambda: False, lambda: None)
     before = threading.gettrace()

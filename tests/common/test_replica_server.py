@@ -2,10 +2,13 @@
 
 import urllib.error
 import urllib.request
+from concurrent.futures import Future
 
 import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
+from common.engine_thread import EngineThread
+from common.health_probe import HealthProbe
 from common.replica_server import ReplicaServer, new_identity, server_info
 from common.rpc import open_channel
 from common.types import ReplicaAddress, ReplicaRole
@@ -14,12 +17,13 @@ from tests.loopback import HOST
 
 IDENTITY = new_identity("vision-0", ReplicaRole.VISION, "fingerprint")
 SERVICE = "dvd.v1.VisionService"
+PROBE = HealthProbe(Future, EngineThread("engine", lambda: False, lambda: None), 0.0)
 
 
 def server() -> ReplicaServer:
     registry = CollectorRegistry()
     Gauge("dvd_weight_bytes", "Tensor bytes held.", registry=registry).set(7)
-    return ReplicaServer(IDENTITY, registry, 1 << 20)
+    return ReplicaServer(IDENTITY, registry, 1 << 20, PROBE)
 
 
 def scrape(address: ReplicaAddress) -> str:

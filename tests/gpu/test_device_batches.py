@@ -23,11 +23,19 @@ def test_tiles_stand_in_order_and_the_rest_is_blank(
 ) -> None:
     for _ in range(2):
         tiles = [torch.rand(size, 3, SHAPE.tile_size, SHAPE.tile_size) for size in sizes]
-        loaded = batches.load(tiles)
-        batches.wait()
-        assert (loaded.device.type, len(loaded)) == ("cuda", rows)
-        assert torch.equal(loaded[: sum(sizes)].cpu(), torch.cat(tiles).to(torch.bfloat16))
-        assert not loaded[sum(sizes) :].any()
+        pixels = batches.begin(batches.load(tiles))
+        assert (pixels.device.type, len(pixels)) == ("cuda", rows)
+        assert torch.equal(pixels[: sum(sizes)].cpu(), torch.cat(tiles).to(torch.bfloat16))
+        assert not pixels[sum(sizes) :].any()
+
+
+def test_batches_in_quick_succession_do_not_write_over_each_other(batches: DeviceBatches) -> None:
+    tiles = [
+        torch.full((16, 3, SHAPE.tile_size, SHAPE.tile_size), number)
+        for number in map(float, range(9))
+    ]
+    sums = [batches.begin(batches.load([each])).float().sum() for each in tiles]
+    assert [float(each) for each in sums] == [float(each.sum()) for each in tiles]
 
 
 def test_what_is_fetched_is_whole(batches: DeviceBatches) -> None:

@@ -65,6 +65,7 @@ async def test_every_process_counts_what_it_did(cluster: LocalCluster) -> None:
     assert grown(vision, "dvd_vision_tokens_total after") == usage.visual_tokens
     payload = usage.visual_tokens * 192 * 4
     assert grown(vision, "dvd_embedding_bytes_total sent") == payload
+    assert grown(vision, "dvd_embedding_streams_total committed") == len(answer.finished.images)
     assert grown(language, "dvd_embedding_bytes_total received") == payload
     assert grown(language, "dvd_generation_tokens_total") == usage.completion_tokens
     assert grown(language, "dvd_prompt_tokens_total image") == usage.visual_tokens

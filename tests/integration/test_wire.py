@@ -19,7 +19,7 @@ from tests.language_service.receiving import (
     payload,
     receiving,
 )
-from vision_service.sender import EmbeddingSender
+from vision_service.sender import EmbeddingSender, StreamCounts
 
 WIDE = replace(FORMAT, hidden_size=1024)
 WIDE_TILE_BYTES = WIDE.max_bytes(1)
@@ -54,6 +54,8 @@ async def test_a_connection_that_breaks_at_any_message_is_healed(cut: int) -> No
         address, proxy = await stack.enter_async_context(cutting_proxy(server.address, iter([cut])))
         await send(sender, address)
         assert proxy.num_connections == 2
+        # What never left is repeated by gRPC itself.
+        assert sender.streams.committed == 1
         await sender.close()
     assert arrived == [WIDE_PAYLOAD]
 
@@ -84,6 +86,7 @@ async def test_a_connection_that_always_breaks_fails_the_one_request_and_frees_i
         with pytest.raises(UnavailableError):
             await send(sender, address)
         await send(sender, server.address)
+        assert sender.streams == StreamCounts(committed=1, broken=2)
         await sender.close()
 
 

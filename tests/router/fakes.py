@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from common.errors import DvdError
+from common.errors import DeadlineExpiredError, DvdError
 from common.image_options import ImageOptions
 from common.resolution_rule import ResolutionThresholds
 from common.tiling import TileGrid, TilingOptions
@@ -77,6 +77,8 @@ class FakeReplica:
         fingerprint: What it says it serves; empty for what the roster says.
         reports: Loads to report; None ends the stream, an error breaks it.
         info_outcomes: Of the next questions who it is.
+        probe_outcomes: Of the next probes; False answers that it cannot do its work.
+        num_probes: So far.
     """
 
     address: ReplicaAddress
@@ -85,6 +87,8 @@ class FakeReplica:
     fingerprint: str = ""
     reports: asyncio.Queue[int | DvdError | None] = field(default_factory=asyncio.Queue)
     info_outcomes: list[Outcome] = field(default_factory=list)
+    probe_outcomes: list[Outcome | bool] = field(default_factory=list)
+    num_probes: int = 0
     is_closed: bool = False
 
     async def server_info(self, timeout_seconds: float) -> replica_pb2.ServerInfo:
@@ -99,6 +103,18 @@ class FakeReplica:
             if isinstance(load, DvdError):
                 raise load
             yield replica_pb2.LoadReport(outstanding_work=load)
+
+    async def is_serving(self, timeout_seconds: float) -> bool:
+        self.num_probes += 1
+        outcome = self.probe_outcomes.pop(0) if self.probe_outcomes else True
+        if isinstance(outcome, bool):
+            return outcome
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await take([outcome])
+        except TimeoutError as late:
+            raise DeadlineExpiredError("The deadline passed.") from late
+        return True
 
     async def close(self) -> None:
         self.is_closed = True

@@ -15,8 +15,10 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_tiles_stand_in_order(sizes: list[int], dtype: torch.dtype) -> None:
     tiles = [torch.rand(size, 3, 8, 8) for size in sizes]
-    loaded = DeviceBatches(CPU, dtype, SHAPE, 16).load(tiles)
-    assert torch.equal(loaded, torch.cat(tiles).to(dtype))
+    batches = DeviceBatches(CPU, dtype, SHAPE, 16)
+    loaded = batches.load(tiles)
+    assert loaded.num_tiles == sum(sizes)
+    assert torch.equal(batches.begin(loaded), torch.cat(tiles).to(dtype))
 
 
 def test_what_is_fetched_is_contiguous() -> None:

@@ -372,3 +372,25 @@ def test_many_threads_and_one_engine_thread(
     assert {key: expected[key % 6] for key in results} == results
     assert len(results) >= 25
     assert engine.outstanding_tiles == 0
+
+
+@pytest.mark.parametrize("stage", ["encode", "scores", "project"])
+def test_mode_6_a_probe_fails_where_a_picture_would(
+    model: VisionModel, config: ModelConfig, stage: str
+) -> None:
+    engine = VisionEngine(FaultyModel(model, stage), config, 4, Clock())
+    probe = engine.submit_probe()
+    assert engine.step()
+    with pytest.raises(DvdError, match="not finite"):
+        probe.result(0)
+
+
+def test_a_probe_passes_counts_as_no_picture_and_goes_before_those_that_wait(
+    engine: VisionEngine,
+) -> None:
+    probe = engine.submit_probe()
+    assert not probe.done()
+    assert engine.step()
+    assert probe.result(0) is None
+    assert (engine.stats.num_tiles, engine.stats.num_projected_tiles) == (0, 0)
+    assert not engine.step()
