@@ -13,6 +13,7 @@ context manager, so that success, failure, cancellation and deadline all give it
 """
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
@@ -49,6 +50,8 @@ from router.requests import ValidRequest
 from router.resumption import Progress
 from router.score_memory import ScoreMemory
 from router.vision_client import VisionClient
+
+log = logging.getLogger(__name__)
 
 # For an answer stream to end, where a picture of it has been refused.
 REJECTION_SECONDS = 0.5
@@ -98,7 +101,9 @@ class Pipeline:
                             async for event in events:
                                 yield event
                         return
-                    except AttemptLostError:
+                    except AttemptLostError as lost:
+                        name = language.address.name
+                        log.warning("%s leaves %s: %s", request.request_id, name, lost.__cause__)
                         progress.note_loss()
 
     async def _go_on(
@@ -201,6 +206,7 @@ class Pipeline:
             end.stop,
             end.choices,
             progress.resolution,
+            progress.attempts.num_failures,
         )
 
 
