@@ -17,7 +17,8 @@ sentence, what is wrong and what to do, without paths or library text.
     ├── DeadlineExpiredError          DEADLINE_EXCEEDED    504
     ├── CancelledRequestError         CANCELLED            499
     ├── UnavailableError              UNAVAILABLE          503   retry may help
-    │   └── UnreachableError          UNAVAILABLE          503   no answer: the connection failed
+    │   ├── UnreachableError          UNAVAILABLE          503   no answer: the connection failed
+    │   └── StrandedError             UNAVAILABLE          503   an embedding does not get through
     └── StartupError                  never on a wire
         ├── ConfigError               exit code 2
         └── CheckpointError           exit code 1
@@ -136,6 +137,10 @@ class UnavailableError(DvdError):
 
 class UnreachableError(UnavailableError):
     """A replica cannot be connected to, or the connection broke: it has said nothing itself."""
+
+
+class StrandedError(UnavailableError):
+    """An embedding does not get through to the language replica that waits for it."""
 
 
 class StartupError(DvdError):

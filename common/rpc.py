@@ -23,7 +23,7 @@ from grpc_reflection.v1alpha import reflection
 
 from common import error_boundary
 from common.error_boundary import ErrorBoundary
-from common.errors import ConfigError, DeadlineExpiredError, UnavailableError
+from common.errors import ConfigError, DeadlineExpiredError, UnreachableError
 from common.rpc_status import error_of
 from common.work_gate import WorkGate
 
@@ -85,12 +85,12 @@ def peer_errors() -> Iterator[None]:
     except grpc.aio.AioRpcError as failure:
         raise error_of(failure) from failure
     except grpc.aio.UsageError as closed:
-        raise UnavailableError("A replica was taken out of service.") from closed
+        raise UnreachableError("A replica was taken out of service.") from closed
     except asyncio.CancelledError as closed:
         caller = asyncio.current_task()
         if caller is None or caller.cancelling():
             raise
-        raise UnavailableError("A replica was taken out of service.") from closed
+        raise UnreachableError("A replica was taken out of service.") from closed
 
 
 async def call(awaitable: Awaitable[T]) -> T:

@@ -3,7 +3,14 @@
 No bounds are checked here: the router does that once, at the public door.
 """
 
-from common.types import ChoiceEnd, FinishReason, SamplingRequest, StopMatch, TokenBias
+from common.types import (
+    AnswerSoFar,
+    ChoiceEnd,
+    FinishReason,
+    SamplingRequest,
+    StopMatch,
+    TokenBias,
+)
 from protos.dvd.v1 import inference_pb2
 
 FINISH_REASONS = {
@@ -78,3 +85,15 @@ def write_choice(end: ChoiceEnd) -> inference_pb2.ChoiceEnd:
         completion_tokens=end.num_completion_tokens,
         stop=write_stop(end.stop),
     )
+
+
+def read_answer(wire: inference_pb2.AnswerSoFar) -> AnswerSoFar:
+    """Translate from the wire."""
+    end = read_choice(wire.end) if wire.HasField("end") else None
+    return AnswerSoFar(tuple(wire.token_ids), end)
+
+
+def write_answer(answer: AnswerSoFar) -> inference_pb2.AnswerSoFar:
+    """Translate to the wire."""
+    end = None if answer.end is None else write_choice(answer.end)
+    return inference_pb2.AnswerSoFar(token_ids=answer.token_ids, end=end)

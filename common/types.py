@@ -149,6 +149,19 @@ class ChoiceEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerSoFar:
+    """What a client has of one answer.
+
+    Attributes:
+        token_ids: Its tokens.
+        end: How it ended; None where that is not told yet.
+    """
+
+    token_ids: tuple[int, ...] = ()
+    end: ChoiceEnd | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaAddress:
     """Where one replica is to be found.
 

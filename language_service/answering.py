@@ -21,7 +21,8 @@ from language_service.inbox import Inbox
 from language_service.picture_reuse import reuse_pictures
 from language_service.prompt import Prompt, PromptLayout, VisualSegment
 from language_service.requests import LanguageRequest
-from language_service.reservation import ArrivedImage, Reservation
+from language_service.reservation import ArrivedImage, ExpectedImage, Reservation
+from language_service.resumption import ResumedAnswer, check_answers, resume
 from language_service.token_keys import picture_identity
 from language_service.tokenizer import ChatTokenizer
 
@@ -47,11 +48,13 @@ class Answered:
         choices: What the engine says of each choice, in order.
         num_text_tokens: Prompt tokens that are text.
         num_visual_tokens: Prompt tokens that are pictures.
+        num_delivered_tokens: Tokens of the answers that were computed elsewhere.
     """
 
     choices: tuple[GenerationFinished, ...]
     num_text_tokens: int
     num_visual_tokens: int
+    num_delivered_tokens: int = 0
 
 
 AnswerEvent = Accepted | TokensGenerated | Answered
@@ -114,24 +117,42 @@ class Answerer:
         deadline = math.inf if timeout_seconds is None else arrived_at + timeout_seconds
         layout = await asyncio.to_thread(self._tokenizer.layout, request.messages)
         sampling = self._sampling(request, layout)
-        async with self._inbox.reserve(request.request_id, request.images) as reservation:
-            choices = Choices(self._engine, request.sampling.num_choices)
+        choices = Choices(
+            self._engine, request.sampling.num_choices, await self._resume(request, sampling)
+        )
+        # Answers that are complete need no pictures.
+        wanted = () if choices.is_complete else request.images
+        async with self._inbox.reserve(request.request_id, wanted) as reservation:
             try:
                 generation = GenerationRequest(
                     request.request_id, Prompt(layout.segments), sampling, choices.pass_on,
                     priority=request.priority, deadline=deadline,
                 )  # fmt: skip
-                self._submit(choices, generation, request, layout, reservation)
+                if not choices.is_complete:
+                    self._submit(choices, generation, request, layout, reservation)
                 needed = tuple(i for i, slot in enumerate(reservation.slots) if slot.is_open)
                 yield Accepted(needed, time.monotonic() - arrived_at)
                 async for event in choices.events():
                     if isinstance(event, TokensGenerated):
                         yield event
                     else:
-                        num_visual_tokens = choices.prompt.num_visual_tokens
-                        yield Answered(event.choices, layout.num_text_tokens, num_visual_tokens)
+                        yield self._answered(event.choices, request, layout, choices)
             finally:
                 choices.close()
+
+    def _answered(
+        self,
+        ends: tuple[GenerationFinished, ...],
+        request: LanguageRequest,
+        layout: PromptLayout,
+        choices: Choices,
+    ) -> Answered:
+        if choices.is_complete:
+            num_visual_tokens = self._num_visual_tokens(request.images)
+        else:
+            num_visual_tokens = choices.prompt.num_visual_tokens
+        delivered = sum(len(answer.token_ids) for answer in request.answers)
+        return Answered(ends, layout.num_text_tokens, num_visual_tokens, delivered)
 
     def _submit(
         self,
@@ -153,6 +174,20 @@ class Answerer:
 
         reservation.on_arrival = supply
         choices.submit(replace(generation, prompt=reuse.prompt, hold=reuse.hold))
+
+    async def _resume(
+        self, request: LanguageRequest, sampling: SamplingParameters
+    ) -> tuple[ResumedAnswer, ...]:
+        if not request.answers:
+            return ()
+        check_answers(request.answers, sampling, self._tokenizer.vocabulary_size)
+        detokenizer = self._tokenizer.detokenizer
+        return await asyncio.to_thread(resume, request.answers, sampling, detokenizer)
+
+    def _num_visual_tokens(self, images: tuple[ExpectedImage, ...]) -> int:
+        """Of pictures that are decided; the door lets no tokens in without that."""
+        decided = [each.compressed for each in images if each.compressed is not None]
+        return sum(sum(self._inbox.accepted.tile_tokens(each)) for each in decided)
 
     def _sampling(self, request: LanguageRequest, layout: PromptLayout) -> SamplingParameters:
         """Fill in defaults and check that prompt and answer fit, at full resolution."""

@@ -2,13 +2,14 @@
 
 The first choice computes the prompt. The others are submitted as soon as it has, and find the
 prompt in the cache: the prompt is computed once. Pictures that nobody sends are held for each of
-them from the start, because nobody would send them later either.
+them from the start, because nobody would send them later either. Choices that are complete when
+the request comes, because another replica has computed them, take no part.
 """
 
 import asyncio
 import hashlib
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from language_service.block_tables import PrefixHold
@@ -21,6 +22,7 @@ from language_service.generation import (
     TokensGenerated,
 )
 from language_service.prompt import Prompt, VisualSegment
+from language_service.resumption import ResumedAnswer
 
 MAX_SEED = 2**63 - 1
 
@@ -42,35 +44,49 @@ class Choices:
     Args:
         engine: Computes them.
         num_choices: How many.
+        resumed: What is delivered of each already; empty for nothing.
     """
 
-    def __init__(self, engine: LanguageEngine, num_choices: int) -> None:
+    def __init__(
+        self, engine: LanguageEngine, num_choices: int, resumed: Sequence[ResumedAnswer] = ()
+    ) -> None:
         self._engine = engine
-        self._num_choices = num_choices
+        self._resumed = tuple(resumed) or (ResumedAnswer(),) * num_choices
+        # The choices that go on, and those that have an end already.
+        self._open = [choice for choice, each in enumerate(self._resumed) if each.end is None]
+        self._complete = [each for each in self._resumed if each.end is not None]
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[EngineEvent] = asyncio.Queue()
-        self._requests: list[GenerationRequest] = []
+        # As submitted: what is common to all choices, with the pictures that have come so far.
+        self._asked: GenerationRequest
+        self._submitted: list[str] = []
         self._holds: list[PrefixHold] = []
 
     @property
     def prompt(self) -> Prompt:
         """The prompt, with the pictures that have come so far."""
-        return self._requests[0].prompt
+        return self._asked.prompt
 
-    def submit(self, first: GenerationRequest) -> None:
-        """Begin with the first choice, and hold for the others what is held for it.
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is nothing to compute."""
+        return not self._open
+
+    def submit(self, request: GenerationRequest) -> None:
+        """Begin with the first choice that goes on, and hold for the others what is held for it.
+
+        Args:
+            request: As if there were one choice; not called where all are complete.
 
         Raises:
             DvdError: The engine refuses it; what is held for it is let go.
         """
-        self._requests.append(first)
-        if first.hold is not None:
-            self._holds.append(first.hold)
-            for _ in range(1, self._num_choices):
-                self._holds.append(self._engine.hold_again(first.hold))
-        self._engine.submit(first)
-        # Its own hold is the engine's now.
-        self._holds = self._holds[1:]
+        self._asked = request
+        if request.hold is not None:
+            self._holds.append(request.hold)
+            for _ in self._open[1:]:
+                self._holds.append(self._engine.hold_again(request.hold))
+        self._submit(self._open[0], request.request_id)
 
     def pass_on(self, event: EngineEvent) -> None:
         """Take an event from the engine's thread."""
@@ -78,9 +94,9 @@ class Choices:
 
     def supply(self, image_index: int, picture: VisualSegment) -> None:
         """Give a picture that has come to the engine."""
-        first = self._requests[0]
-        self._requests[0] = replace(first, prompt=first.prompt.with_image(image_index, picture))
-        self._engine.supply(first.request_id, image_index, picture)
+        asked = self._asked
+        self._asked = replace(asked, prompt=asked.prompt.with_image(image_index, picture))
+        self._engine.supply(asked.request_id, image_index, picture)
 
     async def events(self) -> AsyncIterator[TokensGenerated | ChoicesFinished]:
         """Follow all choices to their ends.
@@ -89,43 +105,57 @@ class Choices:
             DvdError: One of them has failed.
         """
         ends: dict[int, GenerationFinished] = {}
-        while len(ends) < self._num_choices:
+        for complete in self._complete:
+            if complete.end is not None:
+                ends[complete.end.choice] = complete.end
+                if not complete.is_told:
+                    yield _last_piece(complete.end)
+        while len(ends) < len(self._resumed):
             event = await self._events.get()
             if isinstance(event, GenerationFailed):
                 raise event.error
-            if len(self._requests) < self._num_choices:
+            if len(self._submitted) < len(self._open):
                 self._submit_others()
             if isinstance(event, TokensGenerated):
                 yield event
                 continue
             ends[event.choice] = event
-            if event.text:
-                yield TokensGenerated((), event.text, choice=event.choice)
+            yield _last_piece(event)
         yield ChoicesFinished(tuple(ends[choice] for choice in sorted(ends)))
 
     def close(self) -> None:
         """Forget all choices and let go what is held for those that never began."""
-        for request in self._requests:
-            self._engine.cancel(request.request_id)
+        for request_id in self._submitted:
+            self._engine.cancel(request_id)
         for hold in self._holds:
             self._engine.let_go(hold)
         self._holds.clear()
 
     def _submit_others(self) -> None:
         """Begin with all choices but the first, whose prompt is computed by now."""
-        first = self._requests[0]
-        for choice in range(1, self._num_choices):
-            request = replace(
-                first,
-                # No client can give a line break in a name.
-                request_id=f"{first.request_id}\n{choice}",
-                sampling=replace(first.sampling, seed=choice_seed(first.sampling.seed, choice)),
-                hold=self._holds[0] if self._holds else None,
-                choice=choice,
-            )
-            self._requests.append(request)
-            self._engine.submit(request)
-            self._holds = self._holds[1:]
+        for choice in self._open[1:]:
+            # No client can give a line break in a name.
+            self._submit(choice, f"{self._asked.request_id}\n{choice}")
+
+    def _submit(self, choice: int, request_id: str) -> None:
+        asked, resumed = self._asked, self._resumed[choice]
+        request = replace(
+            asked,
+            request_id=request_id,
+            sampling=replace(asked.sampling, seed=choice_seed(asked.sampling.seed, choice)),
+            hold=self._holds[0] if self._holds else None,
+            choice=choice,
+            delivered_ids=resumed.token_ids,
+            text=resumed.text,
+        )
+        self._submitted.append(request_id)
+        self._engine.submit(request)
+        # Its own hold is the engine's now.
+        self._holds = self._holds[1:]
+
+
+def _last_piece(finished: GenerationFinished) -> TokensGenerated:
+    return TokensGenerated((), finished.text, choice=finished.choice, end=finished.end)
 
 
 def choice_seed(seed: int, choice: int) -> int:

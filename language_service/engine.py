@@ -25,6 +25,7 @@ from common.errors import (
     StartupError,
 )
 from common.types import FinishReason, SamplingParameters
+from language_service.answer_text import AnswerText
 from language_service.block_tables import PrefixHold
 from language_service.detokenizer import Detokenizer
 from language_service.generation import (
@@ -238,7 +239,10 @@ class LanguageEngine:
         for segment in request.prompt.segments:
             if isinstance(segment, VisualSegment):
                 self._check_embeddings(segment)
-        generation = Generation(request, self._tokenizer.detokenizer(), self._clock())
+        text = request.text or AnswerText(
+            self._tokenizer.detokenizer(), request.sampling.stop_strings
+        )
+        generation = Generation(request, text, self._clock())
         with self._lock:
             if request.request_id in self._generations:
                 raise InvalidRequestError(

@@ -9,13 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.errors import DvdError
-from common.types import FinishReason, SamplingParameters, StopMatch
+from common.types import ChoiceEnd, FinishReason, SamplingParameters, StopMatch
+from language_service.answer_text import AnswerText
 from language_service.block_tables import PrefixHold
-from language_service.detokenizer import Detokenizer
 from language_service.logprobs import TokenLogprobs
 from language_service.prompt import Prompt, VisualSegment
 from language_service.sequence import Sequence
-from language_service.stop import StopWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +27,14 @@ class TokensGenerated:
             follow.
         logprobs: One a token where the request asked, else none.
         choice: Of the request.
+        end: How this choice ended; None in all but its last piece.
     """
 
     token_ids: tuple[int, ...]
     text: str
     logprobs: tuple[TokenLogprobs, ...] = ()
     choice: int = 0
+    end: ChoiceEnd | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class GenerationFinished:
     Attributes:
         finish_reason: Why.
         text: What was held back.
-        num_completion_tokens: Tokens given out; one that ended the answer is not among them.
+        num_completion_tokens: Tokens of the answer, those delivered elsewhere among them; one
+            that ended it is not.
         queue_seconds: From the last picture, or from submission, to the first step.
         prefill_seconds: From there, or from the last picture, to the first token.
         decode_seconds: From the first token to the end.
@@ -61,6 +63,11 @@ class GenerationFinished:
     num_cached_tokens: int = 0
     stop: StopMatch | None = None
     choice: int = 0
+
+    @property
+    def end(self) -> ChoiceEnd:
+        """What the client is told of it."""
+        return ChoiceEnd(self.finish_reason, self.num_completion_tokens, self.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,8 @@ class GenerationRequest:
         priority: Steps of head start over other requests.
         deadline: Time, on the engine's clock, at which it ends without an answer.
         choice: Which of several answers to one prompt it is; its events repeat it.
+        delivered_ids: Tokens that the answer has already, fewer than it may have.
+        text: Has read them, and is the engine's from now on; None for none.
     """
 
     request_id: str
@@ -96,6 +105,8 @@ class GenerationRequest:
     priority: int = 0
     deadline: float = math.inf
     choice: int = 0
+    delivered_ids: tuple[int, ...] = ()
+    text: AnswerText | None = None
 
 
 class Generation:
@@ -103,19 +114,24 @@ class Generation:
 
     Args:
         request: What to generate.
-        detokenizer: A fresh one.
+        text: Has read the delivered tokens.
         now: Time of submission in seconds.
     """
 
-    def __init__(self, request: GenerationRequest, detokenizer: Detokenizer, now: float) -> None:
-        self.sequence = Sequence(request.request_id, request.prompt, request.sampling, request.hold)
+    def __init__(self, request: GenerationRequest, text: AnswerText, now: float) -> None:
+        self.sequence = Sequence(
+            request.request_id,
+            request.prompt,
+            request.sampling,
+            request.hold,
+            delivered_ids=request.delivered_ids,
+        )
         self.priority = request.priority
         self.deadline = request.deadline
         self.submitted = now
         self._choice = request.choice
         self._on_event = request.on_event
-        self._detokenizer = detokenizer
-        self._watch = StopWatch(request.sampling.stop_strings)
+        self._text = text
         # The prompt is complete; its first step was planned; its last one is over.
         self._completed = self._started = now
         self._first_token: float | None = None
@@ -137,12 +153,12 @@ class Generation:
     @property
     def has_stopped(self) -> bool:
         """Whether a stop text has been found."""
-        return self._watch.matched is not None
+        return self._text.matched is not None
 
     def deliver(self, token_id: int, logprobs: TokenLogprobs | None) -> None:
         """Add a token to the answer."""
         self.sequence.output_ids.append(token_id)
-        text = self._watch.push(self._detokenizer.push((token_id,)))
+        text = self._text.push(token_id)
         reported = () if logprobs is None else (logprobs,)
         self._on_event(TokensGenerated((token_id,), text, reported, self._choice))
 
@@ -154,10 +170,10 @@ class Generation:
             now: Time in seconds.
             stop_token_id: The one of the request's stop tokens that ended it.
         """
-        text = self._watch.push(self._detokenizer.finish()) + self._watch.finish()
+        text = self._text.finish()
         stop = None if stop_token_id is None else StopMatch(token_id=stop_token_id)
-        if self._watch.matched is not None:
-            reason, stop = FinishReason.STOP, StopMatch(text=self._watch.matched)
+        if self._text.matched is not None:
+            reason, stop = FinishReason.STOP, StopMatch(text=self._text.matched)
         first_token = now if self._first_token is None else self._first_token
         self._on_event(
             GenerationFinished(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import InvalidRequestError
-from common.sampling_wire import read_sampling
-from common.types import Role, SamplingRequest
+from common.sampling_wire import read_answer, read_sampling
+from common.types import AnswerSoFar, Role, SamplingRequest
 from language_service.reservation import ExpectedImage
 from protos.dvd.v1 import inference_pb2, language_pb2
 
@@ -30,6 +30,7 @@ class LanguageRequest:
         sampling: How the answer's tokens are chosen.
         model_fingerprint: What the router paired.
         priority: Steps of head start over other requests.
+        answers: What the client has of each answer; empty where it has nothing.
     """
 
     request_id: str
@@ -38,22 +39,31 @@ class LanguageRequest:
     sampling: SamplingRequest
     model_fingerprint: str
     priority: int = 0
+    answers: tuple[AnswerSoFar, ...] = ()
 
 
 def read_request(wire: language_pb2.LanguageServiceGenerateRequest) -> LanguageRequest:
     """Translate a wire request.
 
     Raises:
-        InvalidRequestError: A message has no role, or a resolution is not one of its picture's.
+        InvalidRequestError: A message has no role, a resolution is not one of its picture's, or
+            what is delivered is not that of as many answers as are asked for.
     """
     images: list[ExpectedImage] = []
+    sampling = read_sampling(wire.sampling)
+    if len(wire.continue_from) not in (0, sampling.num_choices):
+        raise InvalidRequestError(
+            f"{sampling.num_choices} answers are asked for; {len(wire.continue_from)} go on.",
+            "continue_from",
+        )
     return LanguageRequest(
         request_id=wire.request_id,
         messages=tuple(_message(message, images) for message in wire.messages),
         images=tuple(images),
-        sampling=read_sampling(wire.sampling),
+        sampling=sampling,
         model_fingerprint=wire.model_fingerprint,
         priority=wire.priority,
+        answers=tuple(map(read_answer, wire.continue_from)),
     )
 
 

@@ -298,7 +298,7 @@ class Scheduler:
         sequence.num_computed_tokens = opened.num_tokens
         sequence.may_match = False
         if sequence.num_cached_tokens is None:
-            sequence.num_cached_tokens = opened.num_tokens
+            sequence.num_cached_tokens = min(opened.num_tokens, sequence.num_ready_tokens)
             draft.admitted.append(sequence)
         draft.add(sequence, opened.table, min(sequence.num_uncomputed_tokens, draft.budget))
         return True

@@ -31,6 +31,8 @@ class Sequence:
         may_match: Whether the cache may know more of it than it did when last asked.
         num_cached_tokens: Prompt tokens that were not computed at its first admission; None
             before that.
+        delivered_ids: The answer's first tokens where another replica has computed them. They
+            join the others when no picture is missing before them.
         num_prompt_tokens: Tokens of the prompt that are known.
         num_ready_tokens: Those before the first missing picture.
         is_complete: Whether no picture is missing.
@@ -45,6 +47,7 @@ class Sequence:
     rank: tuple[float, int] = (0.0, 0)
     may_match: bool = True
     num_cached_tokens: int | None = None
+    delivered_ids: tuple[int, ...] = ()
     num_prompt_tokens: int = field(init=False)
     num_ready_tokens: int = field(init=False)
     is_complete: bool = field(init=False)
@@ -134,3 +137,5 @@ class Sequence:
         self.is_complete = self.prompt.is_complete
         self.num_prompt_tokens = self.prompt.num_tokens
         self.num_ready_tokens = sum(segment_length(segment) for segment in self.prompt.ready)
+        if self.is_complete and not self.output_ids:
+            self.output_ids = list(self.delivered_ids)

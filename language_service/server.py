@@ -9,10 +9,8 @@ from common.load_watch import watch_load
 from common.rpc import RpcContext, remaining_seconds
 from common.sampling_wire import WIRE_FINISH_REASONS, write_choice, write_stop
 from common.stream_codec import StreamMessage, decode_message
-from common.types import ChoiceEnd
 from language_service.answering import Accepted, Answered, Answerer, AnswerEvent
 from language_service.engine import LanguageEngine
-from language_service.generation import GenerationFinished
 from language_service.inbox import Inbox
 from language_service.logprobs import TokenLogprob, TokenLogprobs
 from language_service.metrics import LanguageMetrics
@@ -107,6 +105,7 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
                 text=event.text,
                 logprobs=[self._logprobs(each) for each in event.logprobs],
                 choice=event.choice,
+                end=None if event.end is None else write_choice(event.end),
             )
         )
 
@@ -127,7 +126,7 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
         num_completion_tokens = sum(each.num_completion_tokens for each in choices)
         self._metrics.prompt_tokens.labels("text").inc(answered.num_text_tokens)
         self._metrics.prompt_tokens.labels("image").inc(answered.num_visual_tokens)
-        self._metrics.generation_tokens.inc(num_completion_tokens)
+        self._metrics.generation_tokens.inc(num_completion_tokens - answered.num_delivered_tokens)
         return language_pb2.LanguageFinished(
             finish_reason=WIRE_FINISH_REASONS[first.finish_reason],
             text_tokens=answered.num_text_tokens,
@@ -138,14 +137,8 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
             decode_seconds=max(each.decode_seconds for each in choices),
             stop=write_stop(first.stop),
             cached_tokens=first.num_cached_tokens,
-            choices=[_choice_end(each) for each in choices] if len(choices) > 1 else [],
+            choices=[write_choice(each.end) for each in choices] if len(choices) > 1 else [],
         )
-
-
-def _choice_end(finished: GenerationFinished) -> inference_pb2.ChoiceEnd:
-    return write_choice(
-        ChoiceEnd(finished.finish_reason, finished.num_completion_tokens, finished.stop)
-    )
 
 
 def add_language_service(

@@ -3,8 +3,9 @@
 Every picture that the language replica needs is encoded on the vision replica that has the least
 to do. With scope `request` the decision waits for the last picture's scores, unless all are
 remembered; otherwise each picture is decided and pushed alone, as soon as it is encoded. A picture
-whose vision replica is lost is encoded once more, elsewhere if there is an elsewhere; the mask
-stays the same.
+whose vision replica is lost is encoded again, elsewhere if there is an elsewhere; the others stay
+where they are, and every mask stays the same. A push that fails is made again by the replica that
+keeps the features, for as long as there is one.
 """
 
 import asyncio
@@ -17,14 +18,18 @@ from common.errors import (
     FeaturesNotFoundError,
     InvalidImageError,
     SlotTakenError,
+    StrandedError,
     UnavailableError,
+    UnreachableError,
 )
 from common.resolution_rule import decide
 from common.types import ResolutionScope
 from router.answer import ImageResolution, StageSeconds
+from router.attempts import Attempts, is_lost
 from router.deadline import Deadline
 from router.known_resolutions import KnownResolution
 from router.language_client import LanguageClient
+from router.placed_pictures import PlacedEncoding, PlacedPictures
 from router.pooled_replica import PooledReplica
 from router.replica_pool import ReplicaPool
 from router.requests import ValidRequest
@@ -34,15 +39,8 @@ from router.vision_client import Destination, Encoding, PlannedPush, PushReceipt
 T = TypeVar("T")
 Mask = tuple[bool, ...]
 
-ATTEMPTS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedEncoding:
-    """A picture's scores, and the replica that keeps its features."""
-
-    encoding: Encoding
-    replica: PooledReplica[VisionClient]
+# Pushes of a picture from one replica that find no way to the language replica.
+MAX_STRANDED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,10 @@ class PictureDelivery:
 
     Attributes:
         request: Whose pictures.
+        name: Of the request at the language replica.
         language: Replica that has accepted the request.
         visions: Where pictures are encoded.
+        pictures: Where the request's features are; outlives this delivery.
         known: Resolutions that were decided before, by picture; the others are None.
         needed: Pictures that the language replica wants; their resolutions are known for the rest.
         memory: Gets the scores of every picture that is encoded.
@@ -61,8 +61,10 @@ class PictureDelivery:
     """
 
     request: ValidRequest
+    name: str
     language: PooledReplica[LanguageClient]
     visions: ReplicaPool[VisionClient]
+    pictures: PlacedPictures
     known: tuple[KnownResolution | None, ...]
     needed: frozenset[int]
     memory: ScoreMemory
@@ -78,7 +80,7 @@ class PictureDelivery:
         images = range(len(self.request.images))
         if self.request.scope is not ResolutionScope.REQUEST or None not in self.known:
             return tuple(await run_all(self._deliver_alone(index) for index in images))
-        placed = await run_all(self._encode(index, None) for index in images)
+        placed = await run_all(self._place(index, None) for index in images)
         masks = self._decide(images, placed)
         await run_all(self._push(index, placed[index], masks[index]) for index in images)
         return tuple(
@@ -89,7 +91,7 @@ class PictureDelivery:
         known = self.known[index]
         if known is not None and index not in self.needed:
             return self._resolution(index, known.scores, known.compressed)
-        placed = await self._encode(index, None if known is None else known.compressed)
+        placed = await self._place(index, None if known is None else known.compressed)
         (mask,) = self._decide([index], [placed]) if known is None else (known.compressed,)
         await self._push(index, placed, mask)
         return self._resolution(index, placed.encoding.scores, mask)
@@ -100,41 +102,44 @@ class PictureDelivery:
         scores = [each.encoding.scores for each in placed]
         return decide(scores, self.request.thresholds, self.request.scope)
 
-    async def _encode(
-        self, index: int, mask: Mask | None, avoid: str | None = None
-    ) -> PlacedEncoding:
+    async def _place(self, index: int, mask: Mask | None) -> PlacedEncoding:
+        """Encode a picture, unless a replica keeps its features for this request already."""
+        return self.pictures.find(index) or await self._encode(index, mask)
+
+    async def _encode(self, index: int, mask: Mask | None) -> PlacedEncoding:
         """Encode a picture; where its mask is decided, its embedding may do instead."""
         image = self.request.images[index]
         planned = None if mask is None else PlannedPush(mask, self.language.dtype)
-        for attempt in range(1, ATTEMPTS + 1):
-            with self.visions.lease(image.grid.num_tiles, avoid) as replica:
+        attempts = Attempts(self.pictures.failed)
+        while True:
+            await attempts.pause(self.visions, self.deadline)
+            with self.visions.lease(image.grid.num_tiles, attempts.failed) as replica:
                 try:
                     with replica.judged():
                         encoding = await replica.client.encode(
                             self.request.request_id, image, planned, self.deadline.remaining()
                         )
+                    break
                 except InvalidImageError as error:
                     raise InvalidImageError(error.message, image.field) from error
-                except UnavailableError:
-                    if attempt == ATTEMPTS:
-                        raise
-                    avoid = replica.address.name
-                    continue
-            self._note_encoding(encoding)
-            if self.request.thresholds is not None:
-                self.memory.remember(image.key, encoding.scores)
-            return PlacedEncoding(encoding, replica)
-        raise AssertionError("the last attempt returns or raises")
+                except DvdError as error:
+                    attempts.note(error, replica.address, self.visions)
+        self._note_encoding(encoding)
+        if self.request.thresholds is not None:
+            self.memory.remember(image.key, encoding.scores)
+        placed = PlacedEncoding(encoding, replica)
+        self.pictures.put(index, placed)
+        return placed
 
     async def _push(self, index: int, placed: PlacedEncoding, mask: Mask) -> None:
-        key = self.request.images[index].key
-        for attempt in range(1, ATTEMPTS + 1):
+        key, attempts, num_stranded = self.request.images[index].key, Attempts(), 0
+        while True:
             slot = Destination(
                 address=self.language.address.address,
                 dtype=self.language.dtype,
-                request_id=self.request.request_id,
+                request_id=self.name,
                 image_index=index,
-                attempt=attempt - 1,
+                attempt=attempts.num_failures,
             )
             try:
                 receipt = await placed.replica.client.push(
@@ -142,12 +147,17 @@ class PictureDelivery:
                 )
             except SlotTakenError:
                 return
-            except (UnavailableError, FeaturesNotFoundError) as error:
-                if attempt == ATTEMPTS:
-                    raise UnavailableError(error.message) from error
-                lost = isinstance(error, UnavailableError)
-                avoid = placed.replica.address.name if lost else None
-                placed = await self._encode(index, mask, avoid)
+            except FeaturesNotFoundError as error:
+                attempts.count(UnavailableError(error.message), can_mend=True)
+                placed = await self._encode(index, mask)
+            except DvdError as error:
+                is_stranded = is_told_of_another(error)
+                told = StrandedError(error.message) if is_stranded else error
+                attempts.count(told, is_lost(error))
+                num_stranded += is_stranded
+                if not is_stranded or num_stranded == MAX_STRANDED:
+                    self.pictures.failed.add(placed.replica.address)
+                    placed, num_stranded = await self._encode(index, mask), 0
             else:
                 self._note_push(receipt)
                 return
@@ -165,6 +175,11 @@ class PictureDelivery:
     def _note_push(self, receipt: PushReceipt) -> None:
         self.seconds.project += receipt.project_seconds
         self.seconds.transfer += receipt.transfer_seconds
+
+
+def is_told_of_another(error: DvdError) -> bool:
+    """Whether a vision replica is well, and says that it does not get through to another."""
+    return isinstance(error, UnavailableError) and not isinstance(error, UnreachableError)
 
 
 async def run_all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

@@ -10,6 +10,7 @@ from common.rpc import RpcContext, remaining_seconds
 from common.sampling_wire import WIRE_FINISH_REASONS, write_choice, write_stop
 from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
 from router.answer import (
+    AnswerDecided,
     AnswerFinished,
     AnswerStarted,
     AppliedResolution,
@@ -98,6 +99,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self._metrics.requests.labels("OK", str(event.finish_reason)).inc()
         if event.resolution is not None and event.resolution.is_raised:
             self._metrics.raised_for_load.inc()
+        self._metrics.resumptions.inc(event.num_resumptions)
         if event.usage.completion_tokens:
             self._metrics.time_to_first_token.observe(event.seconds.time_to_first_token)
 
@@ -112,6 +114,13 @@ def _response(event: AnswerEvent, model: str) -> inference_pb2.GenerateResponse:
                 image_tiles=event.image_tiles,
             )
         )
+    if isinstance(event, AnswerDecided):
+        return inference_pb2.GenerateResponse(
+            decided=inference_pb2.GenerateDecided(
+                images=[_image(image) for image in event.images],
+                resolution=_applied(event.resolution),
+            )
+        )
     if isinstance(event, AnswerDelta):
         return inference_pb2.GenerateResponse(
             delta=inference_pb2.GenerateDelta(
@@ -119,6 +128,7 @@ def _response(event: AnswerEvent, model: str) -> inference_pb2.GenerateResponse:
                 text=event.text,
                 logprobs=[_logprobs(each) for each in event.logprobs],
                 choice=event.choice,
+                end=None if event.end is None else write_choice(event.end),
             )
         )
     return inference_pb2.GenerateResponse(finished=_finished(event))

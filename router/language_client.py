@@ -6,11 +6,17 @@ from dataclasses import dataclass
 import grpc
 
 from common.conversation import PromptMessage, TextPart
-from common.errors import DvdError
+from common.errors import DvdError, UnavailableError
 from common.health_client import is_serving
 from common.rpc import call, each, open_channel, peer_errors
-from common.sampling_wire import FINISH_REASONS, read_choice, read_stop, write_sampling
-from common.types import ChoiceEnd, FinishReason, ReplicaAddress, Role, StopMatch
+from common.sampling_wire import (
+    FINISH_REASONS,
+    read_choice,
+    read_stop,
+    write_answer,
+    write_sampling,
+)
+from common.types import AnswerSoFar, ChoiceEnd, FinishReason, ReplicaAddress, Role, StopMatch
 from protos.dvd.v1 import inference_pb2, language_pb2, language_pb2_grpc, replica_pb2
 from router.answer import TokenLogprob, TokenLogprobs
 from router.known_resolutions import KnownResolution
@@ -25,6 +31,23 @@ WIRE_ROLES = {
 Call = grpc.aio.UnaryStreamCall[
     language_pb2.LanguageServiceGenerateRequest, language_pb2.LanguageServiceGenerateResponse
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerOrder:
+    """What a language replica is asked for.
+
+    Attributes:
+        request: The request.
+        name: Of this attempt at it; its pictures are addressed to that.
+        known: Resolutions that are decided already, by picture.
+        answers: What the client has of each answer; empty where it has nothing.
+    """
+
+    request: ValidRequest
+    name: str
+    known: tuple[KnownResolution | None, ...]
+    answers: tuple[AnswerSoFar, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +72,14 @@ class AnswerDelta:
         text: New text.
         logprobs: One a token where the request asked, else none.
         choice: Which of several answers it belongs to.
+        end: How that answer ended; None in all but its last delta.
     """
 
     token_ids: tuple[int, ...]
     text: str
     logprobs: tuple[TokenLogprobs, ...] = ()
     choice: int = 0
+    end: ChoiceEnd | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +125,9 @@ class LanguageStream:
             DvdError: The replica refuses the request.
         """
         first = await anext(self._responses, None)
-        if first is None or not first.HasField("accepted"):
+        if first is None:
+            raise UnavailableError("The language replica ended without accepting the request.")
+        if not first.HasField("accepted"):
             raise DvdError()
         return Acceptance(tuple(first.accepted.needed_images), first.accepted.queue_seconds)
 
@@ -147,31 +174,26 @@ class LanguageClient:
         async for response in each(self._stub.WatchLoad(request)):
             yield response.load
 
-    def open(
-        self,
-        request: ValidRequest,
-        known: tuple[KnownResolution | None, ...],
-        fingerprint: str,
-        timeout_seconds: float,
-    ) -> LanguageStream:
-        """Begin an answer; the pictures that it needs are sent once it is accepted.
+    def open(self, order: AnswerOrder, fingerprint: str, timeout_seconds: float) -> LanguageStream:
+        """Begin an answer, or go on with one; the pictures that it needs are sent once accepted.
 
         Args:
-            request: What to answer.
-            known: For each picture its resolution, where that is decided.
+            order: What to answer.
             fingerprint: Of the model that is paired.
             timeout_seconds: Time left.
 
         Raises:
             UnavailableError: The replica has just left the roster.
         """
-        images = [_image(*each) for each in zip(request.images, known, strict=True)]
+        request = order.request
+        images = [_image(*each) for each in zip(request.images, order.known, strict=True)]
         wire = language_pb2.LanguageServiceGenerateRequest(
-            request_id=request.request_id,
+            request_id=order.name,
             messages=[_message(message, images) for message in request.messages],
             sampling=write_sampling(request.sampling),
             model_fingerprint=fingerprint,
             priority=request.priority,
+            continue_from=map(write_answer, order.answers),
         )
         with peer_errors():
             return LanguageStream(self._stub.Generate(wire, timeout=timeout_seconds))
@@ -209,7 +231,8 @@ def _delta_of(wire: inference_pb2.GenerateDelta) -> AnswerDelta:
         TokenLogprobs(_logprob(each.chosen), tuple(map(_logprob, each.top)))
         for each in wire.logprobs
     )
-    return AnswerDelta(tuple(wire.token_ids), wire.text, logprobs, wire.choice)
+    end = read_choice(wire.end) if wire.HasField("end") else None
+    return AnswerDelta(tuple(wire.token_ids), wire.text, logprobs, wire.choice, end)
 
 
 def _logprob(wire: inference_pb2.TokenLogprob) -> TokenLogprob:

@@ -58,6 +58,10 @@ class RouterMetrics:
             "dvd_requests_raised_for_load", "Answers that load has made compress more.",
             registry=self.registry,
         )  # fmt: skip
+        self.resumptions = Counter(
+            "dvd_resumptions", "Times that a finished answer went on at another replica.",
+            registry=self.registry,
+        )  # fmt: skip
         self.time_to_first_token = Histogram(
             "dvd_time_to_first_token_seconds", "From arrival to the first token.",
             buckets=FIRST_TOKEN_BUCKETS, registry=self.registry,

@@ -1,43 +1,62 @@
 """READ FIRST: the life of a request.
 
     admit -> place -> open -> (encode -> decide -> push) -> generate -> stream -> release
+               ^                                                  |
+               +------- what the client has is kept <------ replica lost
 
 The language replica reserves room before any picture is encoded, and says which pictures it needs:
 where their resolutions follow from remembered scores, it may know their keys and values from an
 earlier request. Pictures go straight from vision to language; the router sees only scores and
-decides only masks. Everything that is taken is held by a context manager, so that success,
-failure, cancellation and deadline all give it back.
+decides only masks. A language replica that is lost, at whatever stage, is replaced by another,
+which goes on behind what the client has (`resumption.py`). Everything that is taken is held by a
+context manager, so that success, failure, cancellation and deadline all give it back.
 """
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
+from functools import partial
 
 from common.config import OverloadConfig
-from common.errors import UnavailableError
+from common.errors import DvdError, EmbeddingRejectedError, StrandedError, UnavailableError
 from common.model_config import ModelConfig
 from common.resolution_rule import ResolutionThresholds
 from router.admission import Admission
 from router.answer import (
+    AnswerDecided,
     AnswerFinished,
     AnswerStarted,
     AppliedResolution,
     ImageResolution,
-    StageSeconds,
     TokenUsage,
 )
+from router.attempts import AttemptLostError
 from router.deadline import Deadline
 from router.delivery import PictureDelivery
-from router.known_resolutions import known_resolutions
-from router.language_client import AnswerDelta, AnswerEnd, LanguageClient, LanguageStream
+from router.language_client import (
+    AnswerDelta,
+    AnswerEnd,
+    AnswerOrder,
+    LanguageClient,
+    LanguageStream,
+)
 from router.overload import under_load
+from router.pooled_replica import PooledReplica
 from router.replica_pool import ReplicaPool
 from router.requests import ValidRequest
+from router.resumption import Progress
 from router.score_memory import ScoreMemory
 from router.vision_client import VisionClient
 
-AnswerEvent = AnswerStarted | AnswerDelta | AnswerFinished
+log = logging.getLogger(__name__)
+
+# For an answer stream to end, where a picture of it has been refused.
+REJECTION_SECONDS = 0.5
+
+AnswerEvent = AnswerStarted | AnswerDecided | AnswerDelta | AnswerFinished
 
 
 class Pipeline:
@@ -64,47 +83,100 @@ class Pipeline:
     async def answer(
         self, request: ValidRequest, deadline: Deadline
     ) -> AsyncGenerator[AnswerEvent, None]:
-        """Answer one request: started, deltas, finished.
+        """Answer one request: started, decided where it has pictures, deltas, finished.
 
         Raises:
             DvdError: The request ends without an answer.
         """
-        arrived_at = time.monotonic()
-        seconds = StageSeconds()
-        with (
-            self._admission.admit(request.cost),
-            self._languages.lease(request.cost.tokens) as language,
-        ):
-            asked, request = request.thresholds, self._under_load(request)
-            tiles = tuple(image.grid.num_tiles for image in request.images)
-            yield AnswerStarted(request.request_id, request.sampling.seed, tiles)
-            known = known_resolutions(request, self._memory)
-            stream = language.client.open(request, known, self._fingerprint, deadline.remaining())
-            try:
+        with self._admission.admit(request.cost):
+            progress = self._begin(request)
+            attempts = progress.attempts
+            while True:
+                await attempts.pause(self._languages, deadline)
+                with self._languages.lease(request.cost.tokens, attempts.failed) as language:
+                    if not attempts.num_failures:
+                        yield progress.started
+                    try:
+                        async with aclosing(self._go_on(progress, language, deadline)) as events:
+                            async for event in events:
+                                yield event
+                        return
+                    except AttemptLostError as lost:
+                        name = language.address.name
+                        log.warning("%s leaves %s: %s", request.request_id, name, lost.__cause__)
+                        progress.note_loss()
+
+    async def _go_on(
+        self, progress: Progress, language: PooledReplica[LanguageClient], deadline: Deadline
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Answer at one replica what the client does not have yet.
+
+        Raises:
+            AttemptLostError: The replica is lost; another can go on.
+            DvdError: The request has failed.
+        """
+        order, survivable = self._order(progress), partial(self._survivable, progress, language)
+        with survivable():
+            stream = language.client.open(order, self._fingerprint, deadline.remaining())
+        try:
+            with survivable(), language.judged():
                 accepted = await stream.accepted()
-                seconds.queue += accepted.queue_seconds
-                delivery = PictureDelivery(
-                    request=request,
-                    language=language,
-                    visions=self._visions,
-                    known=known,
-                    needed=frozenset(accepted.needed_images),
-                    memory=self._memory,
-                    seconds=seconds,
-                    deadline=deadline,
-                )
+            progress.seconds.queue += accepted.queue_seconds
+            delivery = PictureDelivery(
+                request=progress.request,
+                name=order.name,
+                language=language,
+                visions=self._visions,
+                pictures=progress.pictures,
+                known=order.known,
+                needed=frozenset(accepted.needed_images),
+                memory=self._memory,
+                seconds=progress.seconds,
+                deadline=deadline,
+            )
+            with survivable(StrandedError):
                 images = await deliver_while_open(delivery, stream)
+            if decided := progress.decide(images):
+                yield decided
+            with survivable(), language.judged():
                 async for event in stream.events():
                     if isinstance(event, AnswerEnd):
-                        seconds.total = time.monotonic() - arrived_at
-                        yield self._finished(event, seconds, images, applied(request, asked))
+                        yield self._finished(progress, event)
                         return
-                    if not seconds.time_to_first_token:
-                        seconds.time_to_first_token = time.monotonic() - arrived_at
+                    progress.note(event)
                     yield event
-            finally:
-                stream.cancel()
-        raise UnavailableError("The language replica ended without finishing the answer.")
+                raise UnavailableError("The language replica ended without finishing the answer.")
+        finally:
+            stream.cancel()
+
+    @contextmanager
+    def _survivable(
+        self,
+        progress: Progress,
+        language: PooledReplica[LanguageClient],
+        blamed: type[DvdError] = DvdError,
+    ) -> Iterator[None]:
+        """Turn errors of a kind into one more attempt, where that may make them good."""
+        try:
+            yield
+        except blamed as error:
+            progress.attempts.note(error, language.address, self._languages)
+            raise AttemptLostError from error
+
+    def _begin(self, request: ValidRequest) -> Progress:
+        """Settle by which rule the pictures are decided, for all attempts."""
+        if request.continue_from is not None and request.continue_from.decided is not None:
+            return Progress(request, None)
+        chosen = self._under_load(request)
+        return Progress(chosen, applied(chosen, request.thresholds))
+
+    def _order(self, progress: Progress) -> AnswerOrder:
+        request, name = progress.request, progress.request.request_id
+        if progress.attempts.num_failures or request.continue_from is not None:
+            # The replica, or one that another router has lost, may still know it by its name; no
+            # client can give a line break in one.
+            name = f"{name}\n{uuid.uuid4().hex}"
+        return AnswerOrder(request, name, progress.known(self._memory), progress.answers)
 
     def _under_load(self, request: ValidRequest) -> ValidRequest:
         if request.thresholds is None:
@@ -113,16 +185,9 @@ class Pipeline:
         chosen = under_load(request.thresholds, request.scope, self._overload, load)
         return replace(request, thresholds=chosen)
 
-    def _finished(
-        self,
-        end: AnswerEnd,
-        seconds: StageSeconds,
-        images: tuple[ImageResolution, ...],
-        resolution: AppliedResolution | None,
-    ) -> AnswerFinished:
-        seconds.queue += end.queue_seconds
-        seconds.prefill = end.prefill_seconds
-        seconds.decode = end.decode_seconds
+    def _finished(self, progress: Progress, end: AnswerEnd) -> AnswerFinished:
+        progress.note_end(end)
+        images = progress.images
         tiles = sum(image.grid.num_tiles for image in images)
         usage = TokenUsage(
             text_tokens=end.text_tokens,
@@ -134,7 +199,14 @@ class Pipeline:
             cached_tokens=end.cached_tokens,
         )
         return AnswerFinished(
-            end.finish_reason, usage, seconds, images, end.stop, end.choices, resolution
+            end.finish_reason,
+            usage,
+            progress.seconds,
+            images,
+            end.stop,
+            end.choices,
+            progress.resolution,
+            progress.attempts.num_failures,
         )
 
 
@@ -148,16 +220,23 @@ def applied(request: ValidRequest, asked: ResolutionThresholds | None) -> Applie
 async def deliver_while_open(
     delivery: PictureDelivery, stream: LanguageStream
 ) -> tuple[ImageResolution, ...]:
-    """Deliver the pictures, but give up as soon as the answer stream ends without them."""
+    """Deliver the pictures, but give up as soon as the answer stream ends without them.
+
+    Returns:
+        How they are compressed; nothing where the stream, which is to be read on, ended first.
+    """
     pictures = asyncio.create_task(delivery.deliver())
     ended = asyncio.create_task(stream.ended())
     try:
         await asyncio.wait({pictures, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if pictures.done():
-            return pictures.result()
-        async for _ in stream.events():
-            pass
-        raise UnavailableError("The language replica ended before its pictures arrived.")
+        if not delivery.needed:
+            # An answer that was complete ends at once, and nothing is waited for here.
+            await pictures
+        elif isinstance(pictures.done() and pictures.exception(), EmbeddingRejectedError):
+            # It may be because the request is no longer there; then the stream says why.
+            await asyncio.wait({ended}, timeout=REJECTION_SECONDS)
+        is_cut = ended.done() and (not pictures.done() or pictures.exception() is not None)
+        return () if is_cut else pictures.result()
     finally:
         pictures.cancel()
         ended.cancel()

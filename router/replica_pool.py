@@ -6,8 +6,8 @@ breaks. Whoever serves another model is refused, with both fingerprints in the l
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Generic
 
 from common.config import HealthConfig
@@ -62,6 +62,20 @@ class ReplicaPool(Generic[C]):
             self._changed.clear()
             await self._changed.wait()
 
+    def has_other(self, avoid: Collection[ReplicaAddress]) -> bool:
+        """Whether a replica takes work that is not one of these."""
+        return any(each.is_up and each.address not in avoid for each in self._replicas.values())
+
+    async def wait_for_other(
+        self, avoid: Collection[ReplicaAddress], timeout_seconds: float
+    ) -> None:
+        """Wait until a replica takes work that is not one of these, but not longer than so."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                while not self.has_other(avoid):
+                    self._changed.clear()
+                    await self._changed.wait()
+
     async def update(self, roster: Sequence[ReplicaAddress]) -> None:
         """Adopt a new roster: keep who stayed, drop who left, watch who is new.
 
@@ -84,18 +98,20 @@ class ReplicaPool(Generic[C]):
                 self._watches[name] = asyncio.create_task(replica.watch())
 
     @contextmanager
-    def lease(self, work: int, avoid: str | None = None) -> Iterator[PooledReplica[C]]:
+    def lease(
+        self, work: int, avoid: Collection[ReplicaAddress] = ()
+    ) -> Iterator[PooledReplica[C]]:
         """Place work on a replica for the length of the context.
 
         Args:
             work: Its cost, in the role's unit.
-            avoid: A replica that has just failed; taken only if it is the only one.
+            avoid: Replicas that have failed this work; taken only if there are no others.
 
         Raises:
             UnavailableError: No replica takes work.
         """
         up = [replica for replica in self._replicas.values() if replica.is_up]
-        others = [replica for replica in up if replica.address.name != avoid]
+        others = [replica for replica in up if replica.address not in avoid]
         if not up:
             raise UnavailableError(f"No {self._role} replica is ready.")
         name = least_work([replica.load() for replica in others or up])

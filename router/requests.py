@@ -10,7 +10,8 @@ from common.conversation import PromptMessage
 from common.image_options import ImageOptions
 from common.resolution_rule import ResolutionThresholds
 from common.tiling import TileGrid
-from common.types import ResolutionScope, SamplingRequest
+from common.types import AnswerSoFar, ResolutionScope, SamplingRequest
+from router.answer import AnswerDecided
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,20 @@ class RequestCost:
 
 
 @dataclass(frozen=True, slots=True)
+class ContinueFrom:
+    """What a client has of a stream that was cut off.
+
+    Attributes:
+        answers: One for each answer that is asked for.
+        decided: How the pictures are cut and compressed; None only where there are no tokens or
+            no pictures.
+    """
+
+    answers: tuple[AnswerSoFar, ...]
+    decided: AnswerDecided | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ValidRequest:
     """One conversation to continue.
 
@@ -63,6 +78,7 @@ class ValidRequest:
         thresholds: Of the resolution rule; None without a gate.
         cost: What it takes.
         priority: Steps of head start over other requests.
+        continue_from: Where a stream that was cut off goes on; None for a new one.
     """
 
     request_id: str
@@ -73,3 +89,4 @@ class ValidRequest:
     thresholds: ResolutionThresholds | None
     cost: RequestCost
     priority: int = 0
+    continue_from: ContinueFrom | None = None

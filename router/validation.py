@@ -1,7 +1,7 @@
 """The door: a raw wire request becomes a `ValidRequest`, or one error that names the field."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.config import RouterConfig
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
@@ -10,6 +10,7 @@ from common.image_file import inspect_image
 from common.model_config import ModelConfig
 from common.types import Role, SamplingRequest
 from protos.dvd.v1 import inference_pb2
+from router.continuation import read_continue_from
 from router.image_options import ImageOptionsReader
 from router.requests import RequestCost, ValidImage, ValidRequest
 from router.resolution_options import ResolutionOptions
@@ -73,7 +74,7 @@ class RequestValidator:
         messages = self._messages(wire, images)
         sampling = validate_sampling(wire.sampling)
         cost = self._cost(messages, images, sampling)
-        return ValidRequest(
+        valid = ValidRequest(
             request_id=request_id,
             messages=messages,
             images=tuple(images),
@@ -83,6 +84,7 @@ class RequestValidator:
             cost=cost,
             priority=self._priority(wire.priority),
         )
+        return replace(valid, continue_from=read_continue_from(wire, valid))
 
     @staticmethod
     def _request_id(given: str) -> str:

@@ -178,14 +178,14 @@ async def test_an_answer_is_accepted_tokens_answered() -> None:
     accepted, *tokens, answered = [event async for event in made.answer()]
     assert isinstance(accepted, Accepted)
     assert accepted.needed_images == ()
-    assert tokens == [TokensGenerated((7,), "a")]
+    assert tokens == [TokensGenerated((7,), "a"), TokensGenerated((), "", end=FINISHED.end)]
     assert answered == Answered((FINISHED,), num_text_tokens=3, num_visual_tokens=0)
 
 
 async def test_text_that_was_held_back_comes_before_the_end() -> None:
     held = replace(FINISHED, text="…")
     *_, last_text, answered = [e async for e in language(script=(held,)).answer()]
-    assert last_text == TokensGenerated((), "…")
+    assert last_text == TokensGenerated((), "…", end=held.end)
     assert isinstance(answered, Answered)
 
 

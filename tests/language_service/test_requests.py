@@ -4,7 +4,8 @@ import pytest
 
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import InvalidRequestError
-from common.types import Role, SamplingRequest
+from common.sampling_wire import write_answer
+from common.types import AnswerSoFar, ChoiceEnd, FinishReason, Role, SamplingRequest
 from language_service.requests import LanguageRequest, read_request
 from language_service.reservation import ExpectedImage
 from protos.dvd.v1 import inference_pb2, language_pb2
@@ -83,3 +84,23 @@ def test_a_resolution_is_kept_where_it_is_decided() -> None:
 def test_a_resolution_of_another_tile_count_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="2 tiles has a resolution of 1"):
         read(picture(2, True))
+
+
+def going_on(*answers: AnswerSoFar, num_choices: int) -> LanguageRequest:
+    return read_request(
+        language_pb2.LanguageServiceGenerateRequest(
+            sampling=inference_pb2.SamplingParameters(n=num_choices),
+            continue_from=map(write_answer, answers),
+        )
+    )
+
+
+def test_what_the_client_has_is_read() -> None:
+    answers = (AnswerSoFar((1, 2)), AnswerSoFar((3,), ChoiceEnd(FinishReason.LENGTH, 1)))
+    assert going_on(*answers, num_choices=2).answers == answers
+    assert going_on(num_choices=2).answers == ()
+
+
+def test_every_answer_goes_on_or_none() -> None:
+    with pytest.raises(InvalidRequestError, match="2 answers are asked for; 1 go on"):
+        going_on(AnswerSoFar((1,)), num_choices=2)

@@ -11,8 +11,7 @@ from common.resolution_rule import ResolutionThresholds
 from common.tiling import TileGrid, TilingOptions
 from common.types import FinishReason, ReplicaAddress, ReplicaRole, ResolutionScope, SamplingRequest
 from protos.dvd.v1 import embedding_pb2, replica_pb2
-from router.known_resolutions import KnownResolution
-from router.language_client import Acceptance, AnswerDelta, AnswerEnd
+from router.language_client import Acceptance, AnswerDelta, AnswerEnd, AnswerOrder
 from router.replica_pool import ReplicaPool
 from router.requests import RequestCost, ValidImage, ValidRequest
 from router.vision_client import Destination, Encoding, PlannedPush, PushReceipt
@@ -222,31 +221,28 @@ class FakeLanguage(FakeReplica):
     Attributes:
         accept_outcome: What accepting the next answers does.
         script: What the next answers send.
+        scripts: Of the very next ones, in order; the others follow `script`.
         held: Pictures that the next answers do not need.
-        known: The resolutions that each answer was told.
+        orders: What each answer was asked for.
         streams: Every answer begun.
     """
 
     accept_outcome: Outcome = None
     script: Sequence[AnswerDelta | AnswerEnd | Outcome] = (*DELTAS, END)
+    scripts: list[Sequence[AnswerDelta | AnswerEnd | Outcome]] = field(default_factory=list)
     held: frozenset[int] = frozenset()
-    known: list[tuple[KnownResolution | None, ...]] = field(default_factory=list)
+    orders: list[AnswerOrder] = field(default_factory=list)
     streams: list[FakeStream] = field(default_factory=list)
 
-    def open(
-        self,
-        request: ValidRequest,
-        known: tuple[KnownResolution | None, ...],
-        fingerprint: str,
-        timeout_seconds: float,
-    ) -> FakeStream:
-        assert request.request_id == "r1"
+    def open(self, order: AnswerOrder, fingerprint: str, timeout_seconds: float) -> FakeStream:
+        assert order.request.request_id == "r1"
         assert fingerprint == FINGERPRINT
         assert timeout_seconds > 0
         self.journal.append("open")
-        self.known.append(known)
-        needed = tuple(i for i in range(len(request.images)) if i not in self.held)
-        stream = FakeStream(self.journal, self.accept_outcome, needed, list(self.script))
+        self.orders.append(order)
+        needed = tuple(i for i in range(len(order.request.images)) if i not in self.held)
+        script = self.scripts.pop(0) if self.scripts else self.script
+        stream = FakeStream(self.journal, self.accept_outcome, needed, list(script))
         self.streams.append(stream)
         return self.streams[-1]
 

@@ -18,13 +18,16 @@ from common.errors import (
     OverloadedError,
     SlotTakenError,
     UnavailableError,
+    UnreachableError,
 )
 from common.resolution_rule import ResolutionThresholds
 from common.types import ResolutionScope
 from router.answer import ImageResolution, StageSeconds
+from router.attempts import MAX_FAILURES
 from router.deadline import Deadline
 from router.delivery import PictureDelivery, run_all
 from router.known_resolutions import known_resolutions
+from router.placed_pictures import PlacedPictures
 from router.replica_pool import ReplicaPool
 from router.requests import ValidRequest
 from router.score_memory import ScoreMemory
@@ -40,7 +43,8 @@ from tests.router.fakes import (
     request,
 )
 
-LOST = UnavailableError("A replica cannot be reached.")
+LOST = UnreachableError("A replica cannot be reached.")
+STRANDED = UnavailableError("The language replica cannot be reached.")
 GONE = FeaturesNotFoundError("The picture's features are not kept; encode it again.")
 Resolutions = tuple[ImageResolution, ...]
 
@@ -67,8 +71,10 @@ async def delivery(
         with languages.lease(1) as language:
             yield PictureDelivery(
                 request=wanted,
+                name=wanted.request_id,
                 language=language,
                 visions=pool,
+                pictures=PlacedPictures(),
                 known=known_resolutions(wanted, memory),
                 needed=frozenset(range(len(wanted.images))) - held,
                 memory=memory,
@@ -299,17 +305,61 @@ async def test_an_encoding_that_is_lost_is_tried_again_where_there_is_no_elsewhe
 
 
 @in_virtual_time
-async def test_an_encoding_that_is_lost_twice_fails() -> None:
-    fakes = visions(3)
+async def test_an_encoding_finds_its_way_over_any_number_of_lost_replicas() -> None:
+    """Failure mode 2, before accept: one replica after the other is lost, and none asked twice."""
+    fakes = visions(4)
+    for fake in fakes[:3]:
+        fake.encode_outcomes[b"a"] = [LOST]
+    await deliver(request(1), *fakes)
+    assert fakes[0].journal[:4] == [f"encode a vision-{index}" for index in range(4)]
+    assert fakes[3].pushed.keys() == {b"a"}
+
+
+@in_virtual_time
+async def test_a_picture_that_breaks_every_replica_breaks_only_so_many() -> None:
+    fakes = visions(8)
     for fake in fakes:
         fake.encode_outcomes[b"a"] = [LOST]
     assert await failure(request(1), *fakes) is LOST
-    assert fakes[0].journal == ["encode a vision-0", "encode a vision-1"]
+    assert len(fakes[0].journal) == 1 + MAX_FAILURES
 
 
-@pytest.mark.parametrize("error", [OverloadedError("Full."), MismatchError("Tile count differs.")])
+@in_virtual_time
+async def test_only_the_pictures_of_a_lost_replica_move() -> None:
+    """Failure mode 2, mid encode: what is encoded stays where it is, and the mask with it."""
+    fakes = visions(2)
+    fakes[1].encode_outcomes[b"b"] = [LOST]
+    await deliver(request(1, 1), *fakes)
+    assert [line for line in fakes[0].journal if line.startswith("encode ")] == [
+        *("encode a vision-0", "encode b vision-1", "encode b vision-0"),
+    ]
+    assert fakes[1].pushed == {}
+
+
+@in_virtual_time
+async def test_a_vision_replica_that_refuses_for_want_of_room_is_passed_by() -> None:
+    fakes = visions(2)
+    fakes[0].encode_outcomes[b"a"] = [OverloadedError("Full.")]
+    await deliver(request(1), *fakes)
+    assert fakes[1].pushed.keys() == {b"a"}
+
+
+@in_virtual_time
+async def test_where_all_refuse_for_want_of_room_the_client_is_told() -> None:
+    fakes = visions(2)
+    full = [OverloadedError("Full.", 3.0) for _ in fakes]
+    for fake, error in zip(fakes, full, strict=True):
+        fake.encode_outcomes[b"a"] = [error]
+    assert await failure(request(1), *fakes) is full[1]
+    assert len(fakes[0].journal) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [DvdError(), MismatchError("Tile count differs."), EmbeddingRejectedError("No.")]
+)
 @in_virtual_time
 async def test_what_another_try_cannot_mend_is_not_tried_again(error: DvdError) -> None:
+    """Failure mode 23: what follows from the request itself is answered once."""
     fakes = visions(2)
     fakes[0].encode_outcomes[b"a"] = [error]
     assert await failure(request(1), *fakes) is error
@@ -352,6 +402,7 @@ async def test_features_that_are_gone_are_best_encoded_by_who_is_least_busy() ->
 
 @in_virtual_time
 async def test_a_push_that_loses_its_replica_is_made_by_another() -> None:
+    """Failure mode 2, after send or before ACK: encoded elsewhere, with the same mask."""
     fakes = visions(2)
     fakes[0].scores[b"a"], fakes[1].scores[b"a"] = (0.1, 0.9), (0.9, 0.1)
     fakes[0].push_outcomes[b"a"] = [LOST]
@@ -362,14 +413,34 @@ async def test_a_push_that_loses_its_replica_is_made_by_another() -> None:
     assert [mask for mask, _ in fakes[1].pushed[b"a"]] == [(False, True)]
 
 
-@pytest.mark.parametrize("error", [LOST, GONE])
 @in_virtual_time
-async def test_a_push_that_fails_twice_makes_the_request_unavailable(error: DvdError) -> None:
+async def test_a_push_that_does_not_get_through_is_made_again_by_who_keeps_the_features() -> None:
+    fakes = visions(2)
+    fakes[0].push_outcomes[b"a"] = [STRANDED]
+    await deliver(request(1), *fakes)
+    assert fakes[0].journal == [
+        *("encode a vision-0", "encoded a vision-0"),
+        *("push a vision-0", "push a vision-0", "pushed a vision-0"),
+    ]
+
+
+@in_virtual_time
+async def test_a_vision_replica_that_cannot_reach_the_language_replica_is_passed_by() -> None:
+    fakes = visions(2)
+    fakes[0].push_outcomes[b"a"] = [STRANDED, STRANDED]
+    await deliver(request(1), *fakes)
+    assert fakes[1].pushed.keys() == {b"a"}
+
+
+@pytest.mark.parametrize("error", [LOST, GONE, STRANDED])
+@in_virtual_time
+async def test_a_push_that_always_fails_makes_the_request_unavailable(error: DvdError) -> None:
     (fake,) = visions(1)
-    fake.push_outcomes[b"a"] = [error, error]
+    fake.push_outcomes[b"a"] = [error] * 9
     raised = await failure(request(1), fake)
-    assert type(raised) is UnavailableError
+    assert isinstance(raised, UnavailableError)
     assert raised.message == error.message
+    assert len(fake.pushed[b"a"]) == 1 + MAX_FAILURES
 
 
 @in_virtual_time

@@ -14,6 +14,7 @@ from common.types import ChoiceEnd, FinishReason, ReplicaRole, ResolutionScope, 
 from protos.dvd.v1 import inference_pb2
 from router.admission import Admission
 from router.answer import (
+    AnswerDecided,
     AnswerFinished,
     AnswerStarted,
     AppliedResolution,
@@ -276,3 +277,22 @@ async def test_the_operators_bound_on_tiles_is_told() -> None:
     door = Door(max_tiles_per_image=24)
     answer = await door.servicer.GetModel(inference_pb2.GetModelRequest(), Context())
     assert answer.max_tiles_per_image == 24
+
+
+async def test_what_is_decided_and_the_end_of_an_answer_are_told() -> None:
+    rule = AppliedResolution(ResolutionScope.IMAGE, ResolutionThresholds(0.25, 0.5), True)
+    end = AnswerDelta((), "c", choice=1, end=ChoiceEnd(FinishReason.STOP, 3, StopMatch(text="x")))
+    script = (STARTED, AnswerDecided(FINISHED.images, rule), end, FINISHED)
+    _, decided, last, finished = [event async for event in Door(*script).generate()]
+    assert list(decided.decided.images) == list(finished.finished.images)
+    assert decided.decided.resolution == inference_pb2.AppliedResolution(
+        scope=inference_pb2.RESOLUTION_SCOPE_IMAGE,
+        relative_threshold=0.25,
+        absolute_threshold=0.5,
+        raised_for_load=True,
+    )
+    assert last.delta.end == inference_pb2.ChoiceEnd(
+        finish_reason=inference_pb2.FINISH_REASON_STOP,
+        stop=inference_pb2.StopMatch(text="x"),
+        completion_tokens=3,
+    )

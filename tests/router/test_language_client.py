@@ -8,8 +8,10 @@ import pytest
 
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import DvdError, OverloadedError, UnavailableError
+from common.sampling_wire import read_answer, write_choice
 from common.tiling import TileGrid
 from common.types import (
+    AnswerSoFar,
     ChoiceEnd,
     FinishReason,
     ReplicaAddress,
@@ -22,7 +24,13 @@ from common.types import (
 from protos.dvd.v1 import inference_pb2, language_pb2, language_pb2_grpc, replica_pb2
 from router.answer import TokenLogprob, TokenLogprobs
 from router.known_resolutions import KnownResolution
-from router.language_client import Acceptance, AnswerDelta, AnswerEnd, LanguageClient
+from router.language_client import (
+    Acceptance,
+    AnswerDelta,
+    AnswerEnd,
+    AnswerOrder,
+    LanguageClient,
+)
 from router.requests import RequestCost, ValidImage, ValidRequest
 from tests.fakes import turn
 from tests.loopback import serving
@@ -46,7 +54,7 @@ REQUEST = ValidRequest(
     thresholds=None,
     cost=RequestCost(0, 0, 0),
 )
-UNDECIDED = (None, None)
+ORDER = AnswerOrder(REQUEST, "r1", known=(None, None))
 ACCEPTED = Response(accepted=language_pb2.GenerateAccepted(needed_images=[0], queue_seconds=0.5))
 DELTA = Response(delta=inference_pb2.GenerateDelta(token_ids=[4, 5], text="ab"))
 FINISHED = Response(
@@ -103,7 +111,7 @@ def client_of(address: str) -> LanguageClient:
 async def test_an_answer_is_followed_to_its_end() -> None:
     async with serving(ADD, Language((ACCEPTED, DELTA, FINISHED))) as loopback:
         client = client_of(loopback.address)
-        stream = client.open(REQUEST, UNDECIDED, "fingerprint", 20)
+        stream = client.open(ORDER, "fingerprint", 20)
         assert await stream.accepted() == Acceptance((0,), 0.5)
         events = [event async for event in stream.events()]
         await stream.ended()
@@ -132,7 +140,7 @@ async def test_choices_stops_and_logprobs_are_read() -> None:
     script = (ACCEPTED, Response(delta=delta), Response(finished=finished))
     async with serving(ADD, Language(script)) as loopback:
         client = client_of(loopback.address)
-        stream = client.open(REQUEST, UNDECIDED, "fingerprint", 20)
+        stream = client.open(ORDER, "fingerprint", 20)
         await stream.accepted()
         read, end = [event async for event in stream.events()]
         await client.close()
@@ -150,7 +158,7 @@ async def test_the_request_names_its_pictures_by_key_and_tile_count() -> None:
     language = Language((ACCEPTED,))
     async with serving(ADD, language) as loopback:
         client = client_of(loopback.address)
-        await client.open(REQUEST, UNDECIDED, "fingerprint", 20).accepted()
+        await client.open(ORDER, "fingerprint", 20).accepted()
         await client.close()
     (wire,) = language.asked
     assert (wire.request_id, wire.model_fingerprint) == ("r1", "fingerprint")
@@ -170,7 +178,7 @@ async def test_what_a_client_left_open_stays_open_and_the_seed_is_set() -> None:
     language = Language((ACCEPTED,))
     async with serving(ADD, language) as loopback:
         client = client_of(loopback.address)
-        await client.open(REQUEST, UNDECIDED, "fingerprint", 20).accepted()
+        await client.open(ORDER, "fingerprint", 20).accepted()
         await client.close()
     sampling = language.asked[0].sampling
     assert not sampling.HasField("max_tokens")
@@ -178,12 +186,17 @@ async def test_what_a_client_left_open_stays_open_and_the_seed_is_set() -> None:
     assert sampling.seed == 2**63 - 1
 
 
-@pytest.mark.parametrize("script", [(), (DELTA,)])
-async def test_a_replica_that_does_not_accept_first_is_at_fault(script: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize(
+    ("script", "error", "words"),
+    [((), UnavailableError, "ended without accepting"), ((DELTA,), DvdError, "Internal error")],
+)
+async def test_a_replica_that_does_not_accept_first_is_at_fault(
+    script: tuple[Any, ...], error: type[DvdError], words: str
+) -> None:
     async with serving(ADD, Language(script)) as loopback:
         client = client_of(loopback.address)
-        with pytest.raises(DvdError, match=r"Internal error\."):
-            await client.open(REQUEST, UNDECIDED, "fingerprint", 20).accepted()
+        with pytest.raises(error, match=words):
+            await client.open(ORDER, "fingerprint", 20).accepted()
         await client.close()
 
 
@@ -191,7 +204,7 @@ async def test_a_refusal_is_told() -> None:
     async with serving(ADD, Language(error=OverloadedError("Full.", 3.0))) as loopback:
         client = client_of(loopback.address)
         with pytest.raises(OverloadedError, match="Full"):
-            await client.open(REQUEST, UNDECIDED, "fingerprint", 20).accepted()
+            await client.open(ORDER, "fingerprint", 20).accepted()
         await client.close()
 
 
@@ -199,7 +212,7 @@ async def test_cancelling_reaches_the_replica() -> None:
     language = Language((ACCEPTED,), waits=True)
     async with serving(ADD, language) as loopback:
         client = client_of(loopback.address)
-        stream = client.open(REQUEST, UNDECIDED, "fingerprint", 20)
+        stream = client.open(ORDER, "fingerprint", 20)
         await stream.accepted()
         stream.cancel()
         await asyncio.wait_for(language.left.wait(), 5)
@@ -210,7 +223,7 @@ async def test_cancelling_reaches_the_replica() -> None:
 async def test_closing_the_client_under_an_answer_is_a_lost_replica() -> None:
     async with serving(ADD, Language((ACCEPTED,), waits=True)) as loopback:
         client = client_of(loopback.address)
-        stream = client.open(REQUEST, UNDECIDED, "fingerprint", 20)
+        stream = client.open(ORDER, "fingerprint", 20)
         await stream.accepted()
         following = asyncio.create_task(anext(stream.events()))
         await turn()
@@ -224,7 +237,7 @@ async def test_no_answer_begins_on_a_closed_client() -> None:
         client = client_of(loopback.address)
         await client.close()
         with pytest.raises(UnavailableError):
-            client.open(REQUEST, UNDECIDED, "fingerprint", 20)
+            client.open(ORDER, "fingerprint", 20)
 
 
 async def test_it_tells_what_is_served_and_how_busy() -> None:
@@ -240,10 +253,36 @@ async def test_what_is_decided_and_urgent_is_told() -> None:
     known = (KnownResolution((0.5,), (True,)), None)
     async with serving(ADD, language) as loopback:
         client = client_of(loopback.address)
-        await client.open(replace(REQUEST, priority=7), known, "fingerprint", 20).accepted()
+        urgent = replace(REQUEST, priority=7)
+        await client.open(AnswerOrder(urgent, "r1", known), "fingerprint", 20).accepted()
         await client.close()
     (wire,) = language.asked
     first, second = wire.messages[1].parts[0].image_group.images
     assert list(first.resolution.compressed) == [True]
     assert (first.HasField("resolution"), second.HasField("resolution")) == (True, False)
     assert wire.priority == 7
+
+
+async def test_what_the_client_has_is_told_under_the_name_of_the_attempt() -> None:
+    end = ChoiceEnd(FinishReason.STOP, 1, StopMatch(text="x"))
+    answers = (AnswerSoFar((3,), end), AnswerSoFar((4, 5)))
+    language = Language((ACCEPTED,))
+    async with serving(ADD, language) as loopback:
+        client = client_of(loopback.address)
+        order = AnswerOrder(REQUEST, "r1 again", (None, None), answers)
+        await client.open(order, "fingerprint", 20).accepted()
+        await client.close()
+    (wire,) = language.asked
+    assert wire.request_id == "r1 again"
+    assert tuple(map(read_answer, wire.continue_from)) == answers
+
+
+async def test_the_end_of_an_answer_comes_with_its_last_delta() -> None:
+    end = ChoiceEnd(FinishReason.LENGTH, 2)
+    delta = inference_pb2.GenerateDelta(text="b", end=write_choice(end))
+    async with serving(ADD, Language((ACCEPTED, Response(delta=delta)))) as loopback:
+        client = client_of(loopback.address)
+        stream = client.open(ORDER, "fingerprint", 20)
+        await stream.accepted()
+        assert [event async for event in stream.events()] == [AnswerDelta((), "b", end=end)]
+        await client.close()

@@ -20,7 +20,14 @@ from common.model_config import ModelConfig
 from common.resolution_rule import ResolutionThresholds
 from common.types import FinishReason, ResolutionScope
 from router.admission import Admission, AdmissionBounds
-from router.answer import AnswerFinished, AnswerStarted, AppliedResolution, TokenUsage
+from router.answer import (
+    AnswerDecided,
+    AnswerFinished,
+    AnswerStarted,
+    AppliedResolution,
+    TokenUsage,
+)
+from router.attempts import MAX_FAILURES
 from router.deadline import Deadline
 from router.known_resolutions import KnownResolution
 from router.pipeline import AnswerEvent, Pipeline
@@ -110,10 +117,11 @@ async def test_the_stages_come_in_order() -> None:
 
 
 @in_virtual_time
-async def test_an_answer_is_started_deltas_finished() -> None:
+async def test_an_answer_is_started_decided_deltas_finished() -> None:
     async with parts() as made:
-        started, *deltas, finished = [event async for event in made.answer(request(3, 2))]
+        started, decided, *deltas, finished = [e async for e in made.answer(request(3, 2))]
     assert started == AnswerStarted("r1", seed=5, image_tiles=(3, 2))
+    assert decided == AnswerDecided(finished.images, finished.resolution)
     assert tuple(deltas) == DELTAS
     assert isinstance(finished, AnswerFinished)
     assert finished.finish_reason is FinishReason.STOP
@@ -169,7 +177,10 @@ async def test_a_picture_seen_before_is_named_with_its_resolution_and_not_encode
         *_, again = [event async for event in made.answer(request(2))]
         assert made.vision.pushed[b"a"] == before
     assert made.journal.count("encode a vision-0") == 1
-    assert made.language.known == [(None,), (KnownResolution((0.1, 0.9), (False, True)),)]
+    assert [order.known for order in made.language.orders] == [
+        (None,),
+        (KnownResolution((0.1, 0.9), (False, True)),),
+    ]
     assert again.images == first.images
 
 
@@ -244,10 +255,11 @@ async def test_a_picture_that_fails_ends_the_request() -> None:
 
 
 @in_virtual_time
-async def test_a_language_replica_that_fails_mid_answer_ends_the_request() -> None:
+async def test_a_language_replica_that_fails_again_and_again_ends_the_request() -> None:
     async with parts() as made:
-        made.language.script = (DELTAS[0], LOST)
+        made.language.script = (LOST,)
         assert await failure(made, request(1)) is LOST
+    assert made.journal.count("open") == 1 + MAX_FAILURES
 
 
 @in_virtual_time
@@ -280,15 +292,15 @@ async def test_when_the_language_replica_fails_early_its_error_counts(
 async def test_when_the_language_replica_ends_early_without_error_it_is_lost() -> None:
     async with parts() as made:
         made.vision.encode_outcomes[b"a"] = [asyncio.Event()]
-        made.language.script = ()
-        task = asyncio.create_task(failure(made, request(1)))
+        made.language.scripts = [()]
+        answer = made.answer(request(1))
+        await anext(answer)
+        following = asyncio.create_task(anext(answer))
         await settle()
         made.language.streams[0].end.set()
-        error = await task
-    assert (type(error), error.message) == (
-        UnavailableError,
-        "The language replica ended before its pictures arrived.",
-    )
+        assert isinstance(await following, AnswerDecided)
+        assert made.journal.count("open") == 2
+        await answer.aclose()
 
 
 @in_virtual_time
@@ -317,6 +329,8 @@ async def test_cancelling_at_any_stage_gives_everything_back(stage: str) -> None
         made.language.script = (never,) if stage == "event" else (END,)
         answer = made.answer(request(1))
         await anext(answer)
+        if stage == "event":
+            await anext(answer)
         following = asyncio.create_task(anext(answer))
         await settle()
         assert not following.done()

@@ -269,10 +269,13 @@ async def test_work_goes_to_the_least_busy_and_takes_turns_on_a_tie() -> None:
 @in_virtual_time
 async def test_a_replica_to_avoid_is_taken_only_where_there_is_no_other() -> None:
     async with pool_of(vision(0), vision(1)) as pool:
-        with pool.lease(100, avoid="vision-0") as busy, pool.lease(1, avoid="vision-0") as replica:
+        with (
+            pool.lease(100, avoid=[address("vision-0")]) as busy,
+            pool.lease(1, avoid=[address("vision-0")]) as replica,
+        ):
             assert busy.address.name == replica.address.name == "vision-1"
     async with pool_of(vision(0)) as pool:
-        with pool.lease(1, avoid="vision-0") as replica:
+        with pool.lease(1, avoid=[address("vision-0")]) as replica:
             assert replica.address.name == "vision-0"
 
 

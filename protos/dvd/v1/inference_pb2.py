@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/dvd/v1/inference.proto\x12\x06\x64vd.v1\"s\n\x05Image\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x11\n\tmime_type\x18\x02 \x01(\t\x12\x16\n\tmax_tiles\x18\x03 \x01(\rH\x00\x88\x01\x01\x12#\n\x06\x64\x65tail\x18\x04 \x01(\x0e\x32\x13.dvd.v1.ImageDetailB\x0c\n\n_max_tiles\"+\n\nImageGroup\x12\x1d\n\x06images\x18\x01 \x03(\x0b\x32\r.dvd.v1.Image\"i\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x1e\n\x05image\x18\x02 \x01(\x0b\x32\r.dvd.v1.ImageH\x00\x12)\n\x0bimage_group\x18\x03 \x01(\x0b\x32\x12.dvd.v1.ImageGroupH\x00\x42\x06\n\x04part\"B\n\x07Message\x12\x1a\n\x04role\x18\x01 \x01(\x0e\x32\x0c.dvd.v1.Role\x12\x1b\n\x05parts\x18\x02 \x03(\x0b\x32\x0c.dvd.v1.Part\"\xae\x04\n\x12SamplingParameters\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x11\n\x04seed\x18\x03 \x01(\x04H\x02\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x12\n\x05top_k\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x12\n\x05min_p\x18\x06 \x01(\x02H\x05\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12\x18\n\x10presence_penalty\x18\x08 \x01(\x02\x12\x19\n\x11\x66requency_penalty\x18\t \x01(\x02\x12\x0c\n\x04stop\x18\n \x03(\t\x12\x16\n\x0estop_token_ids\x18\x0b \x03(\r\x12=\n\nlogit_bias\x18\x0c \x03(\x0b\x32).dvd.v1.SamplingParameters.LogitBiasEntry\x12\x12\n\nignore_eos\x18\r \x01(\x08\x12\x15\n\x08logprobs\x18\x0e \x01(\rH\x07\x88\x01\x01\x12\x0e\n\x01n\x18\x0f \x01(\rH\x08\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x07\n\x05_seedB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x0b\n\t_logprobsB\x04\n\x02_n\"\x80\x03\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12!\n\x08messages\x18\x03 \x03(\x0b\x32\x0f.dvd.v1.Message\x12,\n\x08sampling\x18\x04 \x01(\x0b\x32\x1a.dvd.v1.SamplingParameters\x12\x36\n\x10resolution_scope\x18\x05 \x01(\x0e\x32\x17.dvd.v1.ResolutionScopeH\x00\x88\x01\x01\x12\x10\n\x08priority\x18\x06 \x01(\x05\x12*\n\x1dresolution_relative_threshold\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12*\n\x1dresolution_absolute_threshold\x18\x08 \x01(\x01H\x02\x88\x01\x01\x42\x13\n\x11_resolution_scopeB \n\x1e_resolution_relative_thresholdB \n\x1e_resolution_absolute_threshold\"\x80\x01\n\x0fImageResolution\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\x15\n\rhas_thumbnail\x18\x03 \x01(\x08\x12\x0e\n\x06scores\x18\x04 \x03(\x02\x12\x12\n\ncompressed\x18\x05 \x03(\x08\x12\x13\n\x0borientation\x18\x06 \x01(\r\"\x8c\x01\n\x11\x41ppliedResolution\x12&\n\x05scope\x18\x01 \x01(\x0e\x32\x17.dvd.v1.ResolutionScope\x12\x1a\n\x12relative_threshold\x18\x02 \x01(\x01\x12\x1a\n\x12\x61\x62solute_threshold\x18\x03 \x01(\x01\x12\x17\n\x0fraised_for_load\x18\x04 \x01(\x08\"\xb7\x01\n\x05Usage\x12\x13\n\x0btext_tokens\x18\x01 \x01(\r\x12\x15\n\rvisual_tokens\x18\x02 \x01(\r\x12\'\n\x1fvisual_tokens_before_resolution\x18\x03 \x01(\r\x12\r\n\x05tiles\x18\x04 \x01(\r\x12\x18\n\x10\x63ompressed_tiles\x18\x05 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x06 \x01(\r\x12\x15\n\rcached_tokens\x18\x07 \x01(\r\"\x8c\x02\n\x0cStageTimings\x12\x15\n\rqueue_seconds\x18\x01 \x01(\x01\x12\x1a\n\x12preprocess_seconds\x18\x02 \x01(\x01\x12\x13\n\x0bvit_seconds\x18\x03 \x01(\x01\x12\x14\n\x0cgate_seconds\x18\x04 \x01(\x01\x12\x17\n\x0fproject_seconds\x18\x05 \x01(\x01\x12\x18\n\x10transfer_seconds\x18\x06 \x01(\x01\x12\x17\n\x0fprefill_seconds\x18\x07 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x08 \x01(\x01\x12#\n\x1btime_to_first_token_seconds\x18\t \x01(\x01\x12\x15\n\rtotal_seconds\x18\n \x01(\x01\"W\n\x0fGenerateStarted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x13\n\x0bimage_tiles\x18\x04 \x03(\r\"?\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07logprob\x18\x03 \x01(\x02\"X\n\rTokenLogprobs\x12$\n\x06\x63hosen\x18\x01 \x01(\x0b\x32\x14.dvd.v1.TokenLogprob\x12!\n\x03top\x18\x02 \x03(\x0b\x32\x14.dvd.v1.TokenLogprob\"i\n\rGenerateDelta\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\'\n\x08logprobs\x18\x03 \x03(\x0b\x32\x15.dvd.v1.TokenLogprobs\x12\x0e\n\x06\x63hoice\x18\x04 \x01(\r\"7\n\tStopMatch\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x12\n\x08token_id\x18\x02 \x01(\rH\x00\x42\x06\n\x04stop\"t\n\tChoiceEnd\x12+\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x14.dvd.v1.FinishReason\x12\x1f\n\x04stop\x18\x02 \x01(\x0b\x32\x11.dvd.v1.StopMatch\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\r\"\xa1\x02\n\x10GenerateFinished\x12+\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x14.dvd.v1.FinishReason\x12\x1c\n\x05usage\x18\x02 \x01(\x0b\x32\r.dvd.v1.Usage\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.dvd.v1.StageTimings\x12\'\n\x06images\x18\x04 \x03(\x0b\x32\x17.dvd.v1.ImageResolution\x12\x1f\n\x04stop\x18\x05 \x01(\x0b\x32\x11.dvd.v1.StopMatch\x12\"\n\x07\x63hoices\x18\x06 \x03(\x0b\x32\x11.dvd.v1.ChoiceEnd\x12-\n\nresolution\x18\x07 \x01(\x0b\x32\x19.dvd.v1.AppliedResolution\"\x9d\x01\n\x10GenerateResponse\x12*\n\x07started\x18\x01 \x01(\x0b\x32\x17.dvd.v1.GenerateStartedH\x00\x12&\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x15.dvd.v1.GenerateDeltaH\x00\x12,\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x18.dvd.v1.GenerateFinishedH\x00\x42\x07\n\x05\x65vent\"\x11\n\x0fGetModelRequest\"\xa6\x02\n\x10GetModelResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x1a\n\x12max_context_tokens\x18\x03 \x01(\r\x12\x11\n\ttile_size\x18\x04 \x01(\r\x12\x1b\n\x13max_tiles_per_image\x18\x05 \x01(\r\x12\x1e\n\x16max_images_per_request\x18\x06 \x01(\r\x12\x17\n\x0fmax_image_bytes\x18\x07 \x01(\x04\x12\x18\n\x10max_image_pixels\x18\x08 \x01(\x04\x12\r\n\x05\x66lash\x18\t \x01(\x08\x12\x1c\n\x14\x66ull_tokens_per_tile\x18\n \x01(\r\x12\"\n\x1a\x63ompressed_tokens_per_tile\x18\x0b \x01(\r*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03*\xa6\x01\n\x0fResolutionScope\x12 \n\x1cRESOLUTION_SCOPE_UNSPECIFIED\x10\x00\x12\x1c\n\x18RESOLUTION_SCOPE_REQUEST\x10\x01\x12\x1a\n\x16RESOLUTION_SCOPE_IMAGE\x10\x02\x12\x1d\n\x19RESOLUTION_SCOPE_ABSOLUTE\x10\x03\x12\x18\n\x14RESOLUTION_SCOPE_OFF\x10\x04*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02*X\n\x0bImageDetail\x12\x1c\n\x18IMAGE_DETAIL_UNSPECIFIED\x10\x00\x12\x14\n\x10IMAGE_DETAIL_LOW\x10\x01\x12\x15\n\x11IMAGE_DETAIL_HIGH\x10\x02\x32\x92\x01\n\x10InferenceService\x12?\n\x08Generate\x12\x17.dvd.v1.GenerateRequest\x1a\x18.dvd.v1.GenerateResponse0\x01\x12=\n\x08GetModel\x12\x17.dvd.v1.GetModelRequest\x1a\x18.dvd.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/dvd/v1/inference.proto\x12\x06\x64vd.v1\"s\n\x05Image\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x11\n\tmime_type\x18\x02 \x01(\t\x12\x16\n\tmax_tiles\x18\x03 \x01(\rH\x00\x88\x01\x01\x12#\n\x06\x64\x65tail\x18\x04 \x01(\x0e\x32\x13.dvd.v1.ImageDetailB\x0c\n\n_max_tiles\"+\n\nImageGroup\x12\x1d\n\x06images\x18\x01 \x03(\x0b\x32\r.dvd.v1.Image\"i\n\x04Part\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x1e\n\x05image\x18\x02 \x01(\x0b\x32\r.dvd.v1.ImageH\x00\x12)\n\x0bimage_group\x18\x03 \x01(\x0b\x32\x12.dvd.v1.ImageGroupH\x00\x42\x06\n\x04part\"B\n\x07Message\x12\x1a\n\x04role\x18\x01 \x01(\x0e\x32\x0c.dvd.v1.Role\x12\x1b\n\x05parts\x18\x02 \x03(\x0b\x32\x0c.dvd.v1.Part\"\xae\x04\n\x12SamplingParameters\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0btemperature\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x11\n\x04seed\x18\x03 \x01(\x04H\x02\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x12\n\x05top_k\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x12\n\x05min_p\x18\x06 \x01(\x02H\x05\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12\x18\n\x10presence_penalty\x18\x08 \x01(\x02\x12\x19\n\x11\x66requency_penalty\x18\t \x01(\x02\x12\x0c\n\x04stop\x18\n \x03(\t\x12\x16\n\x0estop_token_ids\x18\x0b \x03(\r\x12=\n\nlogit_bias\x18\x0c \x03(\x0b\x32).dvd.v1.SamplingParameters.LogitBiasEntry\x12\x12\n\nignore_eos\x18\r \x01(\x08\x12\x15\n\x08logprobs\x18\x0e \x01(\rH\x07\x88\x01\x01\x12\x0e\n\x01n\x18\x0f \x01(\rH\x08\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\r\n\x0b_max_tokensB\x0e\n\x0c_temperatureB\x07\n\x05_seedB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x0b\n\t_logprobsB\x04\n\x02_n\"\xad\x03\n\x0fGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12!\n\x08messages\x18\x03 \x03(\x0b\x32\x0f.dvd.v1.Message\x12,\n\x08sampling\x18\x04 \x01(\x0b\x32\x1a.dvd.v1.SamplingParameters\x12\x36\n\x10resolution_scope\x18\x05 \x01(\x0e\x32\x17.dvd.v1.ResolutionScopeH\x00\x88\x01\x01\x12\x10\n\x08priority\x18\x06 \x01(\x05\x12*\n\x1dresolution_relative_threshold\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12*\n\x1dresolution_absolute_threshold\x18\x08 \x01(\x01H\x02\x88\x01\x01\x12+\n\rcontinue_from\x18\t \x01(\x0b\x32\x14.dvd.v1.ContinueFromB\x13\n\x11_resolution_scopeB \n\x1e_resolution_relative_thresholdB \n\x1e_resolution_absolute_threshold\"@\n\x0b\x41nswerSoFar\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x1e\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x11.dvd.v1.ChoiceEnd\"^\n\x0c\x43ontinueFrom\x12$\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x13.dvd.v1.AnswerSoFar\x12(\n\x07\x64\x65\x63ided\x18\x02 \x01(\x0b\x32\x17.dvd.v1.GenerateDecided\"\x80\x01\n\x0fImageResolution\x12\x0f\n\x07\x63olumns\x18\x01 \x01(\r\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\x15\n\rhas_thumbnail\x18\x03 \x01(\x08\x12\x0e\n\x06scores\x18\x04 \x03(\x02\x12\x12\n\ncompressed\x18\x05 \x03(\x08\x12\x13\n\x0borientation\x18\x06 \x01(\r\"\x8c\x01\n\x11\x41ppliedResolution\x12&\n\x05scope\x18\x01 \x01(\x0e\x32\x17.dvd.v1.ResolutionScope\x12\x1a\n\x12relative_threshold\x18\x02 \x01(\x01\x12\x1a\n\x12\x61\x62solute_threshold\x18\x03 \x01(\x01\x12\x17\n\x0fraised_for_load\x18\x04 \x01(\x08\"\xb7\x01\n\x05Usage\x12\x13\n\x0btext_tokens\x18\x01 \x01(\r\x12\x15\n\rvisual_tokens\x18\x02 \x01(\r\x12\'\n\x1fvisual_tokens_before_resolution\x18\x03 \x01(\r\x12\r\n\x05tiles\x18\x04 \x01(\r\x12\x18\n\x10\x63ompressed_tiles\x18\x05 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x06 \x01(\r\x12\x15\n\rcached_tokens\x18\x07 \x01(\r\"\x8c\x02\n\x0cStageTimings\x12\x15\n\rqueue_seconds\x18\x01 \x01(\x01\x12\x1a\n\x12preprocess_seconds\x18\x02 \x01(\x01\x12\x13\n\x0bvit_seconds\x18\x03 \x01(\x01\x12\x14\n\x0cgate_seconds\x18\x04 \x01(\x01\x12\x17\n\x0fproject_seconds\x18\x05 \x01(\x01\x12\x18\n\x10transfer_seconds\x18\x06 \x01(\x01\x12\x17\n\x0fprefill_seconds\x18\x07 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x08 \x01(\x01\x12#\n\x1btime_to_first_token_seconds\x18\t \x01(\x01\x12\x15\n\rtotal_seconds\x18\n \x01(\x01\"W\n\x0fGenerateStarted\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x04\x12\x13\n\x0bimage_tiles\x18\x04 \x03(\r\"i\n\x0fGenerateDecided\x12\'\n\x06images\x18\x01 \x03(\x0b\x32\x17.dvd.v1.ImageResolution\x12-\n\nresolution\x18\x02 \x01(\x0b\x32\x19.dvd.v1.AppliedResolution\"?\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07logprob\x18\x03 \x01(\x02\"X\n\rTokenLogprobs\x12$\n\x06\x63hosen\x18\x01 \x01(\x0b\x32\x14.dvd.v1.TokenLogprob\x12!\n\x03top\x18\x02 \x03(\x0b\x32\x14.dvd.v1.TokenLogprob\"\x89\x01\n\rGenerateDelta\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\'\n\x08logprobs\x18\x03 \x03(\x0b\x32\x15.dvd.v1.TokenLogprobs\x12\x0e\n\x06\x63hoice\x18\x04 \x01(\r\x12\x1e\n\x03\x65nd\x18\x05 \x01(\x0b\x32\x11.dvd.v1.ChoiceEnd\"7\n\tStopMatch\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x12\n\x08token_id\x18\x02 \x01(\rH\x00\x42\x06\n\x04stop\"t\n\tChoiceEnd\x12+\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x14.dvd.v1.FinishReason\x12\x1f\n\x04stop\x18\x02 \x01(\x0b\x32\x11.dvd.v1.StopMatch\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\r\"\xa1\x02\n\x10GenerateFinished\x12+\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x14.dvd.v1.FinishReason\x12\x1c\n\x05usage\x18\x02 \x01(\x0b\x32\r.dvd.v1.Usage\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.dvd.v1.StageTimings\x12\'\n\x06images\x18\x04 \x03(\x0b\x32\x17.dvd.v1.ImageResolution\x12\x1f\n\x04stop\x18\x05 \x01(\x0b\x32\x11.dvd.v1.StopMatch\x12\"\n\x07\x63hoices\x18\x06 \x03(\x0b\x32\x11.dvd.v1.ChoiceEnd\x12-\n\nresolution\x18\x07 \x01(\x0b\x32\x19.dvd.v1.AppliedResolution\"\xc9\x01\n\x10GenerateResponse\x12*\n\x07started\x18\x01 \x01(\x0b\x32\x17.dvd.v1.GenerateStartedH\x00\x12&\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x15.dvd.v1.GenerateDeltaH\x00\x12,\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x18.dvd.v1.GenerateFinishedH\x00\x12*\n\x07\x64\x65\x63ided\x18\x04 \x01(\x0b\x32\x17.dvd.v1.GenerateDecidedH\x00\x42\x07\n\x05\x65vent\"\x11\n\x0fGetModelRequest\"\xa6\x02\n\x10GetModelResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x1a\n\x12max_context_tokens\x18\x03 \x01(\r\x12\x11\n\ttile_size\x18\x04 \x01(\r\x12\x1b\n\x13max_tiles_per_image\x18\x05 \x01(\r\x12\x1e\n\x16max_images_per_request\x18\x06 \x01(\r\x12\x17\n\x0fmax_image_bytes\x18\x07 \x01(\x04\x12\x18\n\x10max_image_pixels\x18\x08 \x01(\x04\x12\r\n\x05\x66lash\x18\t \x01(\x08\x12\x1c\n\x14\x66ull_tokens_per_tile\x18\n \x01(\r\x12\"\n\x1a\x63ompressed_tokens_per_tile\x18\x0b \x01(\r*P\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03*\xa6\x01\n\x0fResolutionScope\x12 \n\x1cRESOLUTION_SCOPE_UNSPECIFIED\x10\x00\x12\x1c\n\x18RESOLUTION_SCOPE_REQUEST\x10\x01\x12\x1a\n\x16RESOLUTION_SCOPE_IMAGE\x10\x02\x12\x1d\n\x19RESOLUTION_SCOPE_ABSOLUTE\x10\x03\x12\x18\n\x14RESOLUTION_SCOPE_OFF\x10\x04*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02*X\n\x0bImageDetail\x12\x1c\n\x18IMAGE_DETAIL_UNSPECIFIED\x10\x00\x12\x14\n\x10IMAGE_DETAIL_LOW\x10\x01\x12\x15\n\x11IMAGE_DETAIL_HIGH\x10\x02\x32\x92\x01\n\x10InferenceService\x12?\n\x08Generate\x12\x17.dvd.v1.GenerateRequest\x1a\x18.dvd.v1.GenerateResponse0\x01\x12=\n\x08GetModel\x12\x17.dvd.v1.GetModelRequest\x1a\x18.dvd.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,14 +33,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SAMPLINGPARAMETERS_LOGITBIASENTRY']._loaded_options = None
   _globals['_SAMPLINGPARAMETERS_LOGITBIASENTRY']._serialized_options = b'8\001'
-  _globals['_ROLE']._serialized_start=3351
-  _globals['_ROLE']._serialized_end=3431
-  _globals['_RESOLUTIONSCOPE']._serialized_start=3434
-  _globals['_RESOLUTIONSCOPE']._serialized_end=3600
-  _globals['_FINISHREASON']._serialized_start=3602
-  _globals['_FINISHREASON']._serialized_end=3697
-  _globals['_IMAGEDETAIL']._serialized_start=3699
-  _globals['_IMAGEDETAIL']._serialized_end=3787
+  _globals['_ROLE']._serialized_start=3742
+  _globals['_ROLE']._serialized_end=3822
+  _globals['_RESOLUTIONSCOPE']._serialized_start=3825
+  _globals['_RESOLUTIONSCOPE']._serialized_end=3991
+  _globals['_FINISHREASON']._serialized_start=3993
+  _globals['_FINISHREASON']._serialized_end=4088
+  _globals['_IMAGEDETAIL']._serialized_start=4090
+  _globals['_IMAGEDETAIL']._serialized_end=4178
   _globals['_IMAGE']._serialized_start=41
   _globals['_IMAGE']._serialized_end=156
   _globals['_IMAGEGROUP']._serialized_start=158
@@ -54,35 +54,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLINGPARAMETERS_LOGITBIASENTRY']._serialized_start=777
   _globals['_SAMPLINGPARAMETERS_LOGITBIASENTRY']._serialized_end=825
   _globals['_GENERATEREQUEST']._serialized_start=940
-  _globals['_GENERATEREQUEST']._serialized_end=1324
-  _globals['_IMAGERESOLUTION']._serialized_start=1327
-  _globals['_IMAGERESOLUTION']._serialized_end=1455
-  _globals['_APPLIEDRESOLUTION']._serialized_start=1458
-  _globals['_APPLIEDRESOLUTION']._serialized_end=1598
-  _globals['_USAGE']._serialized_start=1601
-  _globals['_USAGE']._serialized_end=1784
-  _globals['_STAGETIMINGS']._serialized_start=1787
-  _globals['_STAGETIMINGS']._serialized_end=2055
-  _globals['_GENERATESTARTED']._serialized_start=2057
-  _globals['_GENERATESTARTED']._serialized_end=2144
-  _globals['_TOKENLOGPROB']._serialized_start=2146
-  _globals['_TOKENLOGPROB']._serialized_end=2209
-  _globals['_TOKENLOGPROBS']._serialized_start=2211
-  _globals['_TOKENLOGPROBS']._serialized_end=2299
-  _globals['_GENERATEDELTA']._serialized_start=2301
-  _globals['_GENERATEDELTA']._serialized_end=2406
-  _globals['_STOPMATCH']._serialized_start=2408
-  _globals['_STOPMATCH']._serialized_end=2463
-  _globals['_CHOICEEND']._serialized_start=2465
-  _globals['_CHOICEEND']._serialized_end=2581
-  _globals['_GENERATEFINISHED']._serialized_start=2584
-  _globals['_GENERATEFINISHED']._serialized_end=2873
-  _globals['_GENERATERESPONSE']._serialized_start=2876
-  _globals['_GENERATERESPONSE']._serialized_end=3033
-  _globals['_GETMODELREQUEST']._serialized_start=3035
-  _globals['_GETMODELREQUEST']._serialized_end=3052
-  _globals['_GETMODELRESPONSE']._serialized_start=3055
-  _globals['_GETMODELRESPONSE']._serialized_end=3349
-  _globals['_INFERENCESERVICE']._serialized_start=3790
-  _globals['_INFERENCESERVICE']._serialized_end=3936
+  _globals['_GENERATEREQUEST']._serialized_end=1369
+  _globals['_ANSWERSOFAR']._serialized_start=1371
+  _globals['_ANSWERSOFAR']._serialized_end=1435
+  _globals['_CONTINUEFROM']._serialized_start=1437
+  _globals['_CONTINUEFROM']._serialized_end=1531
+  _globals['_IMAGERESOLUTION']._serialized_start=1534
+  _globals['_IMAGERESOLUTION']._serialized_end=1662
+  _globals['_APPLIEDRESOLUTION']._serialized_start=1665
+  _globals['_APPLIEDRESOLUTION']._serialized_end=1805
+  _globals['_USAGE']._serialized_start=1808
+  _globals['_USAGE']._serialized_end=1991
+  _globals['_STAGETIMINGS']._serialized_start=1994
+  _globals['_STAGETIMINGS']._serialized_end=2262
+  _globals['_GENERATESTARTED']._serialized_start=2264
+  _globals['_GENERATESTARTED']._serialized_end=2351
+  _globals['_GENERATEDECIDED']._serialized_start=2353
+  _globals['_GENERATEDECIDED']._serialized_end=2458
+  _globals['_TOKENLOGPROB']._serialized_start=2460
+  _globals['_TOKENLOGPROB']._serialized_end=2523
+  _globals['_TOKENLOGPROBS']._serialized_start=2525
+  _globals['_TOKENLOGPROBS']._serialized_end=2613
+  _globals['_GENERATEDELTA']._serialized_start=2616
+  _globals['_GENERATEDELTA']._serialized_end=2753
+  _globals['_STOPMATCH']._serialized_start=2755
+  _globals['_STOPMATCH']._serialized_end=2810
+  _globals['_CHOICEEND']._serialized_start=2812
+  _globals['_CHOICEEND']._serialized_end=2928
+  _globals['_GENERATEFINISHED']._serialized_start=2931
+  _globals['_GENERATEFINISHED']._serialized_end=3220
+  _globals['_GENERATERESPONSE']._serialized_start=3223
+  _globals['_GENERATERESPONSE']._serialized_end=3424
+  _globals['_GETMODELREQUEST']._serialized_start=3426
+  _globals['_GETMODELREQUEST']._serialized_end=3443
+  _globals['_GETMODELRESPONSE']._serialized_start=3446
+  _globals['_GETMODELRESPONSE']._serialized_end=3740
+  _globals['_INFERENCESERVICE']._serialized_start=4181
+  _globals['_INFERENCESERVICE']._serialized_end=4327
 # @@protoc_insertion_point(module_scope)

@@ -127,7 +127,7 @@ class SamplingParameters(_message.Message):
     def __init__(self, max_tokens: _Optional[int] = ..., temperature: _Optional[float] = ..., seed: _Optional[int] = ..., top_p: _Optional[float] = ..., top_k: _Optional[int] = ..., min_p: _Optional[float] = ..., repetition_penalty: _Optional[float] = ..., presence_penalty: _Optional[float] = ..., frequency_penalty: _Optional[float] = ..., stop: _Optional[_Iterable[str]] = ..., stop_token_ids: _Optional[_Iterable[int]] = ..., logit_bias: _Optional[_Mapping[int, float]] = ..., ignore_eos: _Optional[bool] = ..., logprobs: _Optional[int] = ..., n: _Optional[int] = ...) -> None: ...
 
 class GenerateRequest(_message.Message):
-    __slots__ = ("request_id", "model", "messages", "sampling", "resolution_scope", "priority", "resolution_relative_threshold", "resolution_absolute_threshold")
+    __slots__ = ("request_id", "model", "messages", "sampling", "resolution_scope", "priority", "resolution_relative_threshold", "resolution_absolute_threshold", "continue_from")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +136,7 @@ class GenerateRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     RESOLUTION_RELATIVE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     RESOLUTION_ABSOLUTE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    CONTINUE_FROM_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: str
     messages: _containers.RepeatedCompositeFieldContainer[Message]
@@ -144,7 +145,24 @@ class GenerateRequest(_message.Message):
     priority: int
     resolution_relative_threshold: float
     resolution_absolute_threshold: float
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., sampling: _Optional[_Union[SamplingParameters, _Mapping]] = ..., resolution_scope: _Optional[_Union[ResolutionScope, str]] = ..., priority: _Optional[int] = ..., resolution_relative_threshold: _Optional[float] = ..., resolution_absolute_threshold: _Optional[float] = ...) -> None: ...
+    continue_from: ContinueFrom
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[Message, _Mapping]]] = ..., sampling: _Optional[_Union[SamplingParameters, _Mapping]] = ..., resolution_scope: _Optional[_Union[ResolutionScope, str]] = ..., priority: _Optional[int] = ..., resolution_relative_threshold: _Optional[float] = ..., resolution_absolute_threshold: _Optional[float] = ..., continue_from: _Optional[_Union[ContinueFrom, _Mapping]] = ...) -> None: ...
+
+class AnswerSoFar(_message.Message):
+    __slots__ = ("token_ids", "end")
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    token_ids: _containers.RepeatedScalarFieldContainer[int]
+    end: ChoiceEnd
+    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., end: _Optional[_Union[ChoiceEnd, _Mapping]] = ...) -> None: ...
+
+class ContinueFrom(_message.Message):
+    __slots__ = ("answers", "decided")
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_FIELD_NUMBER: _ClassVar[int]
+    answers: _containers.RepeatedCompositeFieldContainer[AnswerSoFar]
+    decided: GenerateDecided
+    def __init__(self, answers: _Optional[_Iterable[_Union[AnswerSoFar, _Mapping]]] = ..., decided: _Optional[_Union[GenerateDecided, _Mapping]] = ...) -> None: ...
 
 class ImageResolution(_message.Message):
     __slots__ = ("columns", "rows", "has_thumbnail", "scores", "compressed", "orientation")
@@ -228,6 +246,14 @@ class GenerateStarted(_message.Message):
     image_tiles: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, request_id: _Optional[str] = ..., model: _Optional[str] = ..., seed: _Optional[int] = ..., image_tiles: _Optional[_Iterable[int]] = ...) -> None: ...
 
+class GenerateDecided(_message.Message):
+    __slots__ = ("images", "resolution")
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    RESOLUTION_FIELD_NUMBER: _ClassVar[int]
+    images: _containers.RepeatedCompositeFieldContainer[ImageResolution]
+    resolution: AppliedResolution
+    def __init__(self, images: _Optional[_Iterable[_Union[ImageResolution, _Mapping]]] = ..., resolution: _Optional[_Union[AppliedResolution, _Mapping]] = ...) -> None: ...
+
 class TokenLogprob(_message.Message):
     __slots__ = ("token_id", "text", "logprob")
     TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -247,16 +273,18 @@ class TokenLogprobs(_message.Message):
     def __init__(self, chosen: _Optional[_Union[TokenLogprob, _Mapping]] = ..., top: _Optional[_Iterable[_Union[TokenLogprob, _Mapping]]] = ...) -> None: ...
 
 class GenerateDelta(_message.Message):
-    __slots__ = ("token_ids", "text", "logprobs", "choice")
+    __slots__ = ("token_ids", "text", "logprobs", "choice", "end")
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     CHOICE_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
     token_ids: _containers.RepeatedScalarFieldContainer[int]
     text: str
     logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprobs]
     choice: int
-    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., text: _Optional[str] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., choice: _Optional[int] = ...) -> None: ...
+    end: ChoiceEnd
+    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., text: _Optional[str] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., choice: _Optional[int] = ..., end: _Optional[_Union[ChoiceEnd, _Mapping]] = ...) -> None: ...
 
 class StopMatch(_message.Message):
     __slots__ = ("text", "token_id")
@@ -295,14 +323,16 @@ class GenerateFinished(_message.Message):
     def __init__(self, finish_reason: _Optional[_Union[FinishReason, str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., timings: _Optional[_Union[StageTimings, _Mapping]] = ..., images: _Optional[_Iterable[_Union[ImageResolution, _Mapping]]] = ..., stop: _Optional[_Union[StopMatch, _Mapping]] = ..., choices: _Optional[_Iterable[_Union[ChoiceEnd, _Mapping]]] = ..., resolution: _Optional[_Union[AppliedResolution, _Mapping]] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
-    __slots__ = ("started", "delta", "finished")
+    __slots__ = ("started", "delta", "finished", "decided")
     STARTED_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
+    DECIDED_FIELD_NUMBER: _ClassVar[int]
     started: GenerateStarted
     delta: GenerateDelta
     finished: GenerateFinished
-    def __init__(self, started: _Optional[_Union[GenerateStarted, _Mapping]] = ..., delta: _Optional[_Union[GenerateDelta, _Mapping]] = ..., finished: _Optional[_Union[GenerateFinished, _Mapping]] = ...) -> None: ...
+    decided: GenerateDecided
+    def __init__(self, started: _Optional[_Union[GenerateStarted, _Mapping]] = ..., delta: _Optional[_Union[GenerateDelta, _Mapping]] = ..., finished: _Optional[_Union[GenerateFinished, _Mapping]] = ..., decided: _Optional[_Union[GenerateDecided, _Mapping]] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ()

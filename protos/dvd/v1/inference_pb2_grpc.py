@@ -52,7 +52,7 @@ class InferenceServiceServicer:
     """
 
     def Generate(self, request, context):
-        """Answers one conversation as a stream: started, deltas, finished.
+        """Answers one conversation as a stream: started, decided, deltas, finished.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,7 @@ class InferenceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> InferenceServiceAsyncStub: ...
     Generate: _grpc.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]
-    """Answers one conversation as a stream: started, deltas, finished."""
+    """Answers one conversation as a stream: started, decided, deltas, finished."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]
     """Describes the served model and the bounds that requests must keep."""
 
@@ -44,7 +44,7 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryStreamMultiCallable[_inference_pb2.GenerateRequest, _inference_pb2.GenerateResponse]  # type: ignore[assignment]
-    """Answers one conversation as a stream: started, deltas, finished."""
+    """Answers one conversation as a stream: started, decided, deltas, finished."""
     GetModel: _aio.UnaryUnaryMultiCallable[_inference_pb2.GetModelRequest, _inference_pb2.GetModelResponse]  # type: ignore[assignment]
     """Describes the served model and the bounds that requests must keep."""
 
@@ -57,7 +57,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.GenerateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.GenerateResponse], _abc.AsyncIterator[_inference_pb2.GenerateResponse]]:
-        """Answers one conversation as a stream: started, deltas, finished."""
+        """Answers one conversation as a stream: started, decided, deltas, finished."""
 
     @_abc_1.abstractmethod
     def GetModel(

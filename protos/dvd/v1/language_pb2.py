@@ -27,7 +27,7 @@ from protos.dvd.v1 import inference_pb2 as protos_dot_dvd_dot_v1_dot_inference__
 from protos.dvd.v1 import replica_pb2 as protos_dot_dvd_dot_v1_dot_replica__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/dvd/v1/language.proto\x12\x06\x64vd.v1\x1a\x1dprotos/dvd/v1/embedding.proto\x1a\x1dprotos/dvd/v1/inference.proto\x1a\x1bprotos/dvd/v1/replica.proto\"%\n#LanguageServiceGetServerInfoRequest\"H\n$LanguageServiceGetServerInfoResponse\x12 \n\x04info\x18\x01 \x01(\x0b\x32\x12.dvd.v1.ServerInfo\"+\n\x15PromptImageResolution\x12\x12\n\ncompressed\x18\x01 \x03(\x08\"f\n\x0bPromptImage\x12\x11\n\timage_key\x18\x01 \x01(\x0c\x12\x11\n\tnum_tiles\x18\x02 \x01(\r\x12\x31\n\nresolution\x18\x03 \x01(\x0b\x32\x1d.dvd.v1.PromptImageResolution\"7\n\x10PromptImageGroup\x12#\n\x06images\x18\x01 \x03(\x0b\x32\x13.dvd.v1.PromptImage\"U\n\nPromptPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12/\n\x0bimage_group\x18\x02 \x01(\x0b\x32\x18.dvd.v1.PromptImageGroupH\x00\x42\x06\n\x04part\"N\n\rPromptMessage\x12\x1a\n\x04role\x18\x01 \x01(\x0e\x32\x0c.dvd.v1.Role\x12!\n\x05parts\x18\x02 \x03(\x0b\x32\x12.dvd.v1.PromptPart\"\xb8\x01\n\x1eLanguageServiceGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\'\n\x08messages\x18\x02 \x03(\x0b\x32\x15.dvd.v1.PromptMessage\x12,\n\x08sampling\x18\x03 \x01(\x0b\x32\x1a.dvd.v1.SamplingParameters\x12\x19\n\x11model_fingerprint\x18\x04 \x01(\t\x12\x10\n\x08priority\x18\x05 \x01(\x05\"@\n\x10GenerateAccepted\x12\x15\n\rneeded_images\x18\x01 \x03(\r\x12\x15\n\rqueue_seconds\x18\x02 \x01(\x01\"\xaa\x02\n\x10LanguageFinished\x12+\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x14.dvd.v1.FinishReason\x12\x13\n\x0btext_tokens\x18\x02 \x01(\r\x12\x15\n\rvisual_tokens\x18\x03 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x04 \x01(\r\x12\x15\n\rqueue_seconds\x18\x05 \x01(\x01\x12\x17\n\x0fprefill_seconds\x18\x06 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x07 \x01(\x01\x12\x1f\n\x04stop\x18\x08 \x01(\x0b\x32\x11.dvd.v1.StopMatch\x12\x15\n\rcached_tokens\x18\t \x01(\r\x12\"\n\x07\x63hoices\x18\n \x03(\x0b\x32\x11.dvd.v1.ChoiceEnd\"\xae\x01\n\x1fLanguageServiceGenerateResponse\x12,\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x18.dvd.v1.GenerateAcceptedH\x00\x12&\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x15.dvd.v1.GenerateDeltaH\x00\x12,\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x18.dvd.v1.LanguageFinishedH\x00\x42\x07\n\x05\x65vent\"!\n\x1fLanguageServiceWatchLoadRequest\"D\n LanguageServiceWatchLoadResponse\x12 \n\x04load\x18\x01 \x01(\x0b\x32\x12.dvd.v1.LoadReport2\x90\x03\n\x0fLanguageService\x12j\n\rGetServerInfo\x12+.dvd.v1.LanguageServiceGetServerInfoRequest\x1a,.dvd.v1.LanguageServiceGetServerInfoResponse\x12]\n\x08Generate\x12&.dvd.v1.LanguageServiceGenerateRequest\x1a\'.dvd.v1.LanguageServiceGenerateResponse0\x01\x12P\n\rPutEmbeddings\x12\x1c.dvd.v1.PutEmbeddingsRequest\x1a\x1d.dvd.v1.PutEmbeddingsResponse(\x01\x30\x01\x12`\n\tWatchLoad\x12\'.dvd.v1.LanguageServiceWatchLoadRequest\x1a(.dvd.v1.LanguageServiceWatchLoadResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/dvd/v1/language.proto\x12\x06\x64vd.v1\x1a\x1dprotos/dvd/v1/embedding.proto\x1a\x1dprotos/dvd/v1/inference.proto\x1a\x1bprotos/dvd/v1/replica.proto\"%\n#LanguageServiceGetServerInfoRequest\"H\n$LanguageServiceGetServerInfoResponse\x12 \n\x04info\x18\x01 \x01(\x0b\x32\x12.dvd.v1.ServerInfo\"+\n\x15PromptImageResolution\x12\x12\n\ncompressed\x18\x01 \x03(\x08\"f\n\x0bPromptImage\x12\x11\n\timage_key\x18\x01 \x01(\x0c\x12\x11\n\tnum_tiles\x18\x02 \x01(\r\x12\x31\n\nresolution\x18\x03 \x01(\x0b\x32\x1d.dvd.v1.PromptImageResolution\"7\n\x10PromptImageGroup\x12#\n\x06images\x18\x01 \x03(\x0b\x32\x13.dvd.v1.PromptImage\"U\n\nPromptPart\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12/\n\x0bimage_group\x18\x02 \x01(\x0b\x32\x18.dvd.v1.PromptImageGroupH\x00\x42\x06\n\x04part\"N\n\rPromptMessage\x12\x1a\n\x04role\x18\x01 \x01(\x0e\x32\x0c.dvd.v1.Role\x12!\n\x05parts\x18\x02 \x03(\x0b\x32\x12.dvd.v1.PromptPart\"\xe4\x01\n\x1eLanguageServiceGenerateRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\'\n\x08messages\x18\x02 \x03(\x0b\x32\x15.dvd.v1.PromptMessage\x12,\n\x08sampling\x18\x03 \x01(\x0b\x32\x1a.dvd.v1.SamplingParameters\x12\x19\n\x11model_fingerprint\x18\x04 \x01(\t\x12\x10\n\x08priority\x18\x05 \x01(\x05\x12*\n\rcontinue_from\x18\x06 \x03(\x0b\x32\x13.dvd.v1.AnswerSoFar\"@\n\x10GenerateAccepted\x12\x15\n\rneeded_images\x18\x01 \x03(\r\x12\x15\n\rqueue_seconds\x18\x02 \x01(\x01\"\xaa\x02\n\x10LanguageFinished\x12+\n\rfinish_reason\x18\x01 \x01(\x0e\x32\x14.dvd.v1.FinishReason\x12\x13\n\x0btext_tokens\x18\x02 \x01(\r\x12\x15\n\rvisual_tokens\x18\x03 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x04 \x01(\r\x12\x15\n\rqueue_seconds\x18\x05 \x01(\x01\x12\x17\n\x0fprefill_seconds\x18\x06 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x07 \x01(\x01\x12\x1f\n\x04stop\x18\x08 \x01(\x0b\x32\x11.dvd.v1.StopMatch\x12\x15\n\rcached_tokens\x18\t \x01(\r\x12\"\n\x07\x63hoices\x18\n \x03(\x0b\x32\x11.dvd.v1.ChoiceEnd\"\xae\x01\n\x1fLanguageServiceGenerateResponse\x12,\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x0b\x32\x18.dvd.v1.GenerateAcceptedH\x00\x12&\n\x05\x64\x65lta\x18\x02 \x01(\x0b\x32\x15.dvd.v1.GenerateDeltaH\x00\x12,\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x18.dvd.v1.LanguageFinishedH\x00\x42\x07\n\x05\x65vent\"!\n\x1fLanguageServiceWatchLoadRequest\"D\n LanguageServiceWatchLoadResponse\x12 \n\x04load\x18\x01 \x01(\x0b\x32\x12.dvd.v1.LoadReport2\x90\x03\n\x0fLanguageService\x12j\n\rGetServerInfo\x12+.dvd.v1.LanguageServiceGetServerInfoRequest\x1a,.dvd.v1.LanguageServiceGetServerInfoResponse\x12]\n\x08Generate\x12&.dvd.v1.LanguageServiceGenerateRequest\x1a\'.dvd.v1.LanguageServiceGenerateResponse0\x01\x12P\n\rPutEmbeddings\x12\x1c.dvd.v1.PutEmbeddingsRequest\x1a\x1d.dvd.v1.PutEmbeddingsResponse(\x01\x30\x01\x12`\n\tWatchLoad\x12\'.dvd.v1.LanguageServiceWatchLoadRequest\x1a(.dvd.v1.LanguageServiceWatchLoadResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,17 +49,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROMPTMESSAGE']._serialized_start=537
   _globals['_PROMPTMESSAGE']._serialized_end=615
   _globals['_LANGUAGESERVICEGENERATEREQUEST']._serialized_start=618
-  _globals['_LANGUAGESERVICEGENERATEREQUEST']._serialized_end=802
-  _globals['_GENERATEACCEPTED']._serialized_start=804
-  _globals['_GENERATEACCEPTED']._serialized_end=868
-  _globals['_LANGUAGEFINISHED']._serialized_start=871
-  _globals['_LANGUAGEFINISHED']._serialized_end=1169
-  _globals['_LANGUAGESERVICEGENERATERESPONSE']._serialized_start=1172
-  _globals['_LANGUAGESERVICEGENERATERESPONSE']._serialized_end=1346
-  _globals['_LANGUAGESERVICEWATCHLOADREQUEST']._serialized_start=1348
-  _globals['_LANGUAGESERVICEWATCHLOADREQUEST']._serialized_end=1381
-  _globals['_LANGUAGESERVICEWATCHLOADRESPONSE']._serialized_start=1383
-  _globals['_LANGUAGESERVICEWATCHLOADRESPONSE']._serialized_end=1451
-  _globals['_LANGUAGESERVICE']._serialized_start=1454
-  _globals['_LANGUAGESERVICE']._serialized_end=1854
+  _globals['_LANGUAGESERVICEGENERATEREQUEST']._serialized_end=846
+  _globals['_GENERATEACCEPTED']._serialized_start=848
+  _globals['_GENERATEACCEPTED']._serialized_end=912
+  _globals['_LANGUAGEFINISHED']._serialized_start=915
+  _globals['_LANGUAGEFINISHED']._serialized_end=1213
+  _globals['_LANGUAGESERVICEGENERATERESPONSE']._serialized_start=1216
+  _globals['_LANGUAGESERVICEGENERATERESPONSE']._serialized_end=1390
+  _globals['_LANGUAGESERVICEWATCHLOADREQUEST']._serialized_start=1392
+  _globals['_LANGUAGESERVICEWATCHLOADREQUEST']._serialized_end=1425
+  _globals['_LANGUAGESERVICEWATCHLOADRESPONSE']._serialized_start=1427
+  _globals['_LANGUAGESERVICEWATCHLOADRESPONSE']._serialized_end=1495
+  _globals['_LANGUAGESERVICE']._serialized_start=1498
+  _globals['_LANGUAGESERVICE']._serialized_end=1898
 # @@protoc_insertion_point(module_scope)

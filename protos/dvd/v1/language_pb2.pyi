@@ -58,18 +58,20 @@ class PromptMessage(_message.Message):
     def __init__(self, role: _Optional[_Union[_inference_pb2.Role, str]] = ..., parts: _Optional[_Iterable[_Union[PromptPart, _Mapping]]] = ...) -> None: ...
 
 class LanguageServiceGenerateRequest(_message.Message):
-    __slots__ = ("request_id", "messages", "sampling", "model_fingerprint", "priority")
+    __slots__ = ("request_id", "messages", "sampling", "model_fingerprint", "priority", "continue_from")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_FIELD_NUMBER: _ClassVar[int]
     MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    CONTINUE_FROM_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     messages: _containers.RepeatedCompositeFieldContainer[PromptMessage]
     sampling: _inference_pb2.SamplingParameters
     model_fingerprint: str
     priority: int
-    def __init__(self, request_id: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[PromptMessage, _Mapping]]] = ..., sampling: _Optional[_Union[_inference_pb2.SamplingParameters, _Mapping]] = ..., model_fingerprint: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
+    continue_from: _containers.RepeatedCompositeFieldContainer[_inference_pb2.AnswerSoFar]
+    def __init__(self, request_id: _Optional[str] = ..., messages: _Optional[_Iterable[_Union[PromptMessage, _Mapping]]] = ..., sampling: _Optional[_Union[_inference_pb2.SamplingParameters, _Mapping]] = ..., model_fingerprint: _Optional[str] = ..., priority: _Optional[int] = ..., continue_from: _Optional[_Iterable[_Union[_inference_pb2.AnswerSoFar, _Mapping]]] = ...) -> None: ...
 
 class GenerateAccepted(_message.Message):
     __slots__ = ("needed_images", "queue_seconds")
