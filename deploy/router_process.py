@@ -53,6 +53,12 @@ class RouterProcess:
         """Wait for the router to end; its exit status."""
         return await self._process.wait()
 
+    async def kill(self) -> None:
+        """End the router without a warning."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
     async def stop(self) -> None:
         """Let the router drain and end."""
         if self._process.returncode is None:
