@@ -74,6 +74,11 @@ class Supervisor:
         """Every replica that was started."""
         return tuple(self._placed)
 
+    @property
+    def roster(self) -> Roster:
+        """The replicas that are ready now."""
+        return self._roster
+
     async def start(self) -> ClusterReady:
         """Start everything and wait until it answers.
 
