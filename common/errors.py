@@ -12,11 +12,13 @@ sentence, what is wrong and what to do, without paths or library text.
     ├── SlotTakenError                ALREADY_EXISTS       409   another attempt was first
     ├── OverloadedError               RESOURCE_EXHAUSTED   429   carries a retry delay
     ├── MismatchError                 FAILED_PRECONDITION  412   peers disagree, both values named
+    ├── WrongStateError               FAILED_PRECONDITION  412   not as things are now
     ├── EmbeddingRejectedError        INVALID_ARGUMENT     400   bytes do not fit the manifest
     ├── DeadlineExpiredError          DEADLINE_EXCEEDED    504
     ├── CancelledRequestError         CANCELLED            499
     ├── UnavailableError              UNAVAILABLE          503   retry may help
-    │   └── UnreachableError          UNAVAILABLE          503   no answer: the connection failed
+    │   ├── UnreachableError          UNAVAILABLE          503   no answer: the connection failed
+    │   └── StrandedError             UNAVAILABLE          503   an embedding does not get through
     └── StartupError                  never on a wire
         ├── ConfigError               exit code 2
         └── CheckpointError           exit code 1
@@ -98,6 +100,13 @@ class MismatchError(DvdError):
     http_status = 412
 
 
+class WrongStateError(DvdError):
+    """What is asked for does not go as things are now; the message says how they are."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    http_status = 412
+
+
 class EmbeddingRejectedError(DvdError):
     """An embedding stream does not keep its own manifest."""
 
@@ -128,6 +137,10 @@ class UnavailableError(DvdError):
 
 class UnreachableError(UnavailableError):
     """A replica cannot be connected to, or the connection broke: it has said nothing itself."""
+
+
+class StrandedError(UnavailableError):
+    """An embedding does not get through to the language replica that waits for it."""
 
 
 class StartupError(DvdError):

@@ -38,6 +38,9 @@ class RouterProcess:
         try:
             async with asyncio.timeout(timeout_seconds):
                 line = await process.stdout.readline()
+        except asyncio.CancelledError:
+            process.kill()
+            raise
         except TimeoutError as late:
             process.kill()
             await process.wait()
@@ -52,6 +55,12 @@ class RouterProcess:
     async def wait(self) -> int:
         """Wait for the router to end; its exit status."""
         return await self._process.wait()
+
+    async def kill(self) -> None:
+        """End the router without a warning."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
 
     async def stop(self) -> None:
         """Let the router drain and end."""

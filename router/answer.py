@@ -143,6 +143,7 @@ class AnswerFinished:
         stop: The one of the request's own stops that ended it; None where none did.
         choices: The ends of several answers, in order; empty for one.
         resolution: How tiles were chosen to be compressed; None without a gate.
+        num_resumptions: How often it went on at another language replica.
     """
 
     finish_reason: FinishReason
@@ -152,3 +153,4 @@ class AnswerFinished:
     stop: StopMatch | None = None
     choices: tuple[ChoiceEnd, ...] = ()
     resolution: AppliedResolution | None = None
+    num_resumptions: int = 0

@@ -19,6 +19,10 @@ PAUSE_SECONDS = 0.5
 PATIENCE_SECONDS = 10.0
 
 
+class AttemptLostError(Exception):
+    """An attempt has failed, and another may make it good; never leaves the router."""
+
+
 class Attempts:
     """The attempts at one piece of work.
 

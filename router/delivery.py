@@ -18,7 +18,9 @@ from common.errors import (
     FeaturesNotFoundError,
     InvalidImageError,
     SlotTakenError,
+    StrandedError,
     UnavailableError,
+    UnreachableError,
 )
 from common.resolution_rule import decide
 from common.types import ResolutionScope
@@ -150,10 +152,11 @@ class PictureDelivery:
                 attempts.count(UnavailableError(error.message), can_mend=True)
                 placed = await self._encode(index, mask)
             except DvdError as error:
-                attempts.count(error, is_lost(error))
-                # Where the replica answers itself, it is the language replica that it cannot reach.
-                num_stranded += type(error) is UnavailableError
-                if type(error) is not UnavailableError or num_stranded == MAX_STRANDED:
+                is_stranded = is_told_of_another(error)
+                told = StrandedError(error.message) if is_stranded else error
+                attempts.count(told, is_lost(error))
+                num_stranded += is_stranded
+                if not is_stranded or num_stranded == MAX_STRANDED:
                     self.pictures.failed.add(placed.replica.address)
                     placed, num_stranded = await self._encode(index, mask), 0
             else:
@@ -173,6 +176,11 @@ class PictureDelivery:
     def _note_push(self, receipt: PushReceipt) -> None:
         self.seconds.project += receipt.project_seconds
         self.seconds.transfer += receipt.transfer_seconds
+
+
+def is_told_of_another(error: DvdError) -> bool:
+    """Whether a vision replica is well, and says that it does not get through to another."""
+    return isinstance(error, UnavailableError) and not isinstance(error, UnreachableError)
 
 
 async def run_all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

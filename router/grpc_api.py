@@ -103,6 +103,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self._metrics.requests.labels("OK", str(event.finish_reason)).inc()
         if event.resolution is not None and event.resolution.is_raised:
             self._metrics.raised_for_load.inc()
+        self._metrics.resumptions.inc(event.num_resumptions)
         if event.usage.completion_tokens:
             self._metrics.time_to_first_token.observe(event.seconds.time_to_first_token)
 

@@ -66,6 +66,10 @@ class RouterMetrics:
         for cause in Refusal:
             self.refusals.labels(cause.value)
         admission.on_refusal = lambda cause: self.refusals.labels(cause.value).inc()
+        self.resumptions = Counter(
+            "dvd_resumptions", "Times that a finished answer went on at another replica.",
+            registry=self.registry,
+        )  # fmt: skip
         self.time_to_first_token = Histogram(
             "dvd_time_to_first_token_seconds", "From arrival to the first token.",
             buckets=FIRST_TOKEN_BUCKETS, registry=self.registry,

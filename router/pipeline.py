@@ -13,13 +13,15 @@ context manager, so that success, failure, cancellation and deadline all give it
 """
 
 import asyncio
+import logging
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
+from functools import partial
 
 from common.config import OverloadConfig
-from common.errors import DvdError, UnavailableError
+from common.errors import DvdError, EmbeddingRejectedError, StrandedError, UnavailableError
 from common.model_config import ModelConfig
 from common.resolution_rule import ResolutionThresholds
 from router.admission import Admission
@@ -32,6 +34,7 @@ from router.answer import (
     ImageResolution,
     TokenUsage,
 )
+from router.attempts import AttemptLostError
 from router.deadline import Deadline
 from router.delivery import PictureDelivery
 from router.language_client import (
@@ -50,6 +53,11 @@ from router.score_memory import ScoreMemory
 from router.standing import Standing
 from router.token_estimates import TokenEstimates
 from router.vision_client import VisionClient
+
+log = logging.getLogger(__name__)
+
+# For an answer stream to end, where a picture of it has been refused.
+REJECTION_SECONDS = 0.5
 
 AnswerEvent = AnswerStarted | AnswerDecided | AnswerDelta | AnswerFinished
 
@@ -99,8 +107,9 @@ class Pipeline:
                             async for event in events:
                                 yield event
                         return
-                    except DvdError as error:
-                        attempts.note(error, language.address, self._languages)
+                    except AttemptLostError as lost:
+                        name = language.address.name
+                        log.warning("%s leaves %s: %s", request.request_id, name, lost.__cause__)
                         progress.note_loss()
 
     async def _go_on(
@@ -109,12 +118,15 @@ class Pipeline:
         """Answer at one replica what the client does not have yet.
 
         Raises:
-            DvdError: It ended before the answer did.
+            AttemptLostError: The replica is lost; another can go on.
+            DvdError: The request has failed.
         """
-        order = self._order(progress)
-        stream = language.client.open(order, self._fingerprint, deadline.remaining())
+        order, survivable = self._order(progress), partial(self._survivable, progress, language)
+        with survivable():
+            stream = language.client.open(order, self._fingerprint, deadline.remaining())
         try:
-            accepted = await stream.accepted()
+            with survivable(), language.judged():
+                accepted = await stream.accepted()
             progress.seconds.queue += accepted.queue_seconds
             delivery = PictureDelivery(
                 request=progress.request,
@@ -128,20 +140,34 @@ class Pipeline:
                 seconds=progress.seconds,
                 deadline=deadline,
             )
-            decided = progress.decide(await deliver_while_open(delivery, stream))
-            if decided is not None:
+            with survivable(StrandedError):
+                images = await deliver_while_open(delivery, stream)
+            if decided := progress.decide(images):
                 yield decided
-            async for event in stream.events():
-                if isinstance(event, AnswerEnd):
-                    finished = self._finished(progress, event)
-                    self._estimates.note(finished.usage, order.request.sampling.num_choices)
-                    yield finished
-                    return
-                progress.note(event)
-                yield event
+            with survivable(), language.judged():
+                async for event in stream.events():
+                    if isinstance(event, AnswerEnd):
+                        yield self._finished(progress, event)
+                        return
+                    progress.note(event)
+                    yield event
+                raise UnavailableError("The language replica ended without finishing the answer.")
         finally:
             stream.cancel()
-        raise UnavailableError("The language replica ended without finishing the answer.")
+
+    @contextmanager
+    def _survivable(
+        self,
+        progress: Progress,
+        language: PooledReplica[LanguageClient],
+        blamed: type[DvdError] = DvdError,
+    ) -> Iterator[None]:
+        """Turn errors of a kind into one more attempt, where that may make them good."""
+        try:
+            yield
+        except blamed as error:
+            progress.attempts.note(error, language.address, self._languages)
+            raise AttemptLostError from error
 
     def _begin(self, request: ValidRequest) -> Progress:
         """Settle by which rule the pictures are decided, for all attempts."""
@@ -178,6 +204,7 @@ class Pipeline:
             completion_tokens=end.completion_tokens,
             cached_tokens=end.cached_tokens,
         )
+        self._estimates.note(usage, progress.request.sampling.num_choices)
         return AnswerFinished(
             end.finish_reason,
             usage,
@@ -186,6 +213,7 @@ class Pipeline:
             end.stop,
             end.choices,
             progress.resolution,
+            progress.attempts.num_failures,
         )
 
 
@@ -199,16 +227,23 @@ def applied(request: ValidRequest, asked: ResolutionThresholds | None) -> Applie
 async def deliver_while_open(
     delivery: PictureDelivery, stream: LanguageStream
 ) -> tuple[ImageResolution, ...]:
-    """Deliver the pictures, but give up as soon as the answer stream ends without them."""
+    """Deliver the pictures, but give up as soon as the answer stream ends without them.
+
+    Returns:
+        How they are compressed; nothing where the stream, which is to be read on, ended first.
+    """
     pictures = asyncio.create_task(delivery.deliver())
     ended = asyncio.create_task(stream.ended())
     try:
         await asyncio.wait({pictures, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if pictures.done():
-            return pictures.result()
-        async for _ in stream.events():
-            pass
-        raise UnavailableError("The language replica ended before its pictures arrived.")
+        if not delivery.needed:
+            # An answer that was complete ends at once, and nothing is waited for here.
+            await pictures
+        elif isinstance(pictures.done() and pictures.exception(), EmbeddingRejectedError):
+            # It may be because the request is no longer there; then the stream says why.
+            await asyncio.wait({ended}, timeout=REJECTION_SECONDS)
+        is_cut = ended.done() and (not pictures.done() or pictures.exception() is not None)
+        return () if is_cut else pictures.result()
     finally:
         pictures.cancel()
         ended.cancel()

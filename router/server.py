@@ -20,6 +20,7 @@ from common.metrics import MetricsServer, serve_metrics
 from common.model_config import load_model_config
 from common.rpc import RpcServer
 from common.types import ReplicaAddress, ReplicaRole
+from common.work_gate import WorkGate
 from protos.dvd.v1 import inference_pb2_grpc
 from router.admission import Admission, AdmissionBounds
 from router.grpc_api import SERVICE_NAME, InferenceServicer
@@ -35,10 +36,6 @@ from router.validation import ServedModel
 from router.vision_client import VisionClient
 
 log = logging.getLogger(__name__)
-
-# Work that came later may end earlier, where batches are shared, and answers may be short: what
-# cannot end in half the time that all that waits would take will not end in time.
-CERTAIN_SHARE = 0.5
 
 
 class RouterSettings(StrictModel):
@@ -113,7 +110,7 @@ class Router:
         model = ServedModel(
             settings.model_name, settings.fingerprint, model_config, settings.max_context_tokens
         )
-        self._rpc = RpcServer(message_bytes)
+        self._rpc = RpcServer(message_bytes, work=WorkGate(begins={"Generate"}))
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(
             InferenceServicer(config, model, pipeline, self.metrics), self._rpc.server
         )
@@ -155,7 +152,7 @@ class Router:
         seconds = self.languages.seconds_to_finish(1)
         if cost.tiles:
             seconds = max(seconds, self.visions.seconds_to_finish(cost.tiles))
-        return CERTAIN_SHARE * seconds
+        return seconds
 
     async def _on_roster(self, roster: Sequence[ReplicaAddress]) -> None:
         await self.visions.update(roster)

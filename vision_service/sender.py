@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 import grpc
 
-from common.errors import DeadlineExpiredError, DvdError, UnavailableError, UnreachableError
+from common.errors import (
+    CancelledRequestError,
+    DeadlineExpiredError,
+    DvdError,
+    StrandedError,
+    UnavailableError,
+    UnreachableError,
+)
 from common.rpc import peer_errors
 from common.stream_codec import PayloadChunk, StreamMessage
 from common.tensor_codec import checksum, plan_chunks
@@ -97,13 +104,13 @@ class EmbeddingSender:
                 )
                 self.streams.committed += 1
                 break
-            except UnavailableError as error:
+            except (UnavailableError, CancelledRequestError) as error:
                 self.streams.broken += 1
                 if repeat < MAX_STREAMS - 1:
                     continue
-                if isinstance(error, UnreachableError):
+                if isinstance(error, UnreachableError | CancelledRequestError):
                     # Told on as it is, it would say that this replica cannot be reached.
-                    raise UnavailableError("The language replica cannot be reached.") from error
+                    raise StrandedError("The language replica cannot be reached.") from error
                 raise
             except DvdError:
                 self.streams.refused += 1

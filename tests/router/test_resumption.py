@@ -1,5 +1,6 @@
 """A language replica is lost at every place of an answer, and its client sees one answer."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -10,10 +11,11 @@ from common.errors import (
     CancelledRequestError,
     DeadlineExpiredError,
     DvdError,
+    EmbeddingRejectedError,
     InvalidRequestError,
     MismatchError,
     OverloadedError,
-    UnavailableError,
+    StrandedError,
     UnreachableError,
 )
 from common.resolution_rule import ResolutionThresholds
@@ -31,10 +33,11 @@ from router.deadline import Deadline
 from router.known_resolutions import KnownResolution
 from router.language_client import AnswerDelta
 from router.pipeline import AnswerEvent, Pipeline
+from router.replica_health import HealthState
 from router.replica_pool import ReplicaPool
 from router.requests import ContinueFrom, RequestCost, ValidRequest
 from router.score_memory import ScoreMemory
-from tests.fakes import in_virtual_time
+from tests.fakes import in_virtual_time, settle
 from tests.router.fakes import (
     DELTAS,
     END,
@@ -49,6 +52,7 @@ from tests.router.test_pipeline import FLASH
 
 LOST = UnreachableError("A replica cannot be reached.")
 LAST = AnswerDelta((), "", end=ChoiceEnd(FinishReason.STOP, 2))
+STRANDED = StrandedError("The language replica cannot be reached.")
 WHOLE = (*DELTAS, LAST)
 RULE = AppliedResolution(ResolutionScope.REQUEST, ResolutionThresholds(0.1, 0.2), True)
 
@@ -161,17 +165,53 @@ async def test_a_replica_lost_before_it_accepts_is_replaced() -> None:
 
 
 @in_virtual_time
-async def test_a_replica_lost_while_pictures_are_encoded_is_replaced() -> None:
+async def test_a_replica_lost_while_its_pictures_are_encoded_is_replaced() -> None:
+    async with cluster() as made:
+        never = asyncio.Event()
+        made.visions[0].encode_outcomes[b"a"] = [never]
+        made.languages[0].scripts = [(LOST,)]
+        answer = made.pipeline.answer(request(1), Deadline.after(600))
+        assert isinstance(await anext(answer), AnswerStarted)
+        following = asyncio.create_task(anext(answer))
+        await settle()
+        made.languages[0].streams[0].end.set()
+        assert isinstance(await following, AnswerDecided)
+        assert len(made.languages[1].orders) == 1
+        await answer.aclose()
+
+
+@in_virtual_time
+async def test_a_replica_that_no_picture_gets_through_to_is_replaced() -> None:
     async with cluster() as made:
         for fake in made.visions:
-            fake.push_outcomes[b"a"] = [UnavailableError("stranded")] * 9
-        made.languages[0].script = (LOST,)
-        first = made.pipeline.answer(request(1), Deadline.after(600))
-        assert isinstance(await anext(first), AnswerStarted)
+            fake.push_outcomes[b"a"] = [STRANDED] * (1 + MAX_FAILURES)
+        assert deltas(await made.answer(request(1))) == DELTAS
+        assert len(made.languages[1].orders) == 1
+
+
+@in_virtual_time
+async def test_a_lost_vision_stage_is_not_blamed_on_the_language_replica() -> None:
+    async with cluster() as made:
         for fake in made.visions:
-            fake.push_outcomes[b"a"] = [UnavailableError("stranded")] * 2
-        assert isinstance(await anext(first), AnswerDecided)
-        await first.aclose()
+            fake.encode_outcomes[b"a"] = [LOST] * 9
+        assert await made.failure(request(1)) is LOST
+        states = {replica.state for replica in made.language_pool.replicas}
+    assert made.journal.count("open") == 1
+    assert states == {HealthState.UP}
+
+
+@in_virtual_time
+async def test_a_picture_refused_because_the_request_is_gone_is_no_fault_of_the_request() -> None:
+    async with cluster() as made:
+        made.visions[0].push_outcomes[b"a"] = [EmbeddingRejectedError("No request waits.")]
+        made.languages[0].scripts = [(LOST,)]
+        answer = made.pipeline.answer(request(1), Deadline.after(600))
+        assert isinstance(await anext(answer), AnswerStarted)
+        following = asyncio.create_task(anext(answer))
+        await settle()
+        made.languages[0].streams[0].end.set()
+        assert isinstance(await following, AnswerDecided)
+        await answer.aclose()
 
 
 @in_virtual_time

@@ -1,0 +1,208 @@
+"""A language replica dies at every message of its answer, and the client sees the same answer.
+
+Failure modes 3 and 36: text, token ids, end, counts and pictures are those of the undisturbed run,
+and nothing is encoded again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from common.types import ReplicaAddress, ReplicaRole
+from deploy.client import Answer
+from protos.dvd.v1 import inference_pb2
+from tests import pictures
+from tests.integration.dying_replica import DyingReplica, Fate
+from tests.integration.idle import wait_until_idle
+from tests.integration.metrics import scrape
+from tests.integration.requests import wire_request
+from tests.local_cluster import ClusterOptions, LocalCluster, local_cluster
+from tests.reference.conversation import Message, user
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MAX_TOKENS = 64
+# Accepted, a delta a token, one with the end, finished.
+NUM_MESSAGES = 1 + MAX_TOKENS + 1 + 1
+QUESTION = (user("Tell me a story, and take your time."),)
+WITH_PICTURES = (user(pictures.grid(2, 2, 7), pictures.grid(1, 2, 8), "What do you see?"),)
+
+
+@dataclass
+class Mortal:
+    """A cluster whose language replicas die when their fate has it.
+
+    Attributes:
+        cluster: All of it.
+        fate: Whom it takes, and when.
+        real: The roster's entries of the real language replicas.
+        fronts: What stands for them now.
+    """
+
+    cluster: LocalCluster
+    fate: Fate
+    real: list[ReplicaAddress]
+    fronts: list[DyingReplica] = field(default_factory=list)
+
+    @property
+    def num_tiles(self) -> int:
+        """Tiles that were encoded so far."""
+        return sum(each.engine.stats.num_tiles for each in self.cluster.visions)
+
+    async def revive(self) -> None:
+        """Let all live, and wait until the router knows it."""
+        alive = [front for front in self.fronts if not front.is_dead]
+        names = {front.entry.name for front in alive}
+        born = [DyingReplica(entry, self.fate) for entry in self.real if entry.name not in names]
+        for front in born:
+            await front.start()
+            await self.cluster.roster.put(front.entry)
+        self.fronts = alive + born
+        places = {front.entry for front in self.fronts}
+        pool = self.cluster.router.languages
+        async with asyncio.timeout(30):
+            while {each.address for each in pool.replicas if each.is_up} != places:
+                await self.cluster.client.model()
+
+    async def answer(
+        self, request: inference_pb2.GenerateRequest, num_messages: int | None = None
+    ) -> Answer:
+        """Answer; whoever answers first dies behind so many messages."""
+        await self.revive()
+        self.fate.messages_left, deaths = num_messages, self.fate.num_deaths
+        answer = await self.cluster.client.answer(request)
+        assert self.fate.num_deaths - deaths == (num_messages is not None)
+        await wait_until_idle(self.cluster)
+        return answer
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def mortal(flash_model_dir: Path) -> AsyncIterator[Mortal]:
+    options = ClusterOptions(num_vision=2, num_language=2)
+    async with local_cluster(flash_model_dir, options) as cluster:
+        real = [entry for entry in cluster.roster.replicas if entry.role is ReplicaRole.LANGUAGE]
+        made = Mortal(cluster, Fate(), real)
+        await made.revive()
+        yield made
+        for front in made.fronts:
+            await front.stop()
+
+
+def asking(messages: tuple[Message, ...], **sampling: Any) -> inference_pb2.GenerateRequest:
+    request = wire_request(messages, MAX_TOKENS)
+    fields = {"max_tokens": MAX_TOKENS, "temperature": 0.0, "ignore_eos": True, **sampling}
+    request.sampling.CopyFrom(inference_pb2.SamplingParameters(**fields))
+    return request
+
+
+def assert_same(answer: Answer, whole: Answer) -> None:
+    assert answer.token_ids == whole.token_ids
+    assert answer.text == whole.text
+    ours, theirs = answer.finished, whole.finished
+    assert (ours.finish_reason, ours.stop) == (theirs.finish_reason, theirs.stop)
+    assert list(ours.choices) == list(theirs.choices)
+    assert list(ours.images) == list(theirs.images)
+    for name in ("text_tokens", "visual_tokens", "tiles", "compressed_tiles", "completion_tokens"):
+        assert getattr(ours.usage, name) == getattr(theirs.usage, name)
+
+
+async def test_killed_at_every_token_of_a_greedy_answer(mortal: Mortal) -> None:
+    request = asking(QUESTION)
+    whole = await mortal.answer(request)
+    assert len(whole.token_ids) == MAX_TOKENS
+    assert any(not character.isascii() for character in whole.text)
+    for num_messages in range(NUM_MESSAGES):
+        assert_same(await mortal.answer(request, num_messages), whole)
+
+
+@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
+async def test_killed_at_every_token_of_a_seeded_answer_about_pictures_with_a_stop_text(
+    mortal: Mortal, step: int
+) -> None:
+    """Pictures are sent again from where their features are: no tile is encoded twice."""
+    sampling = {"temperature": 1.0, "seed": 11, "top_p": 0.95}
+    plain = await mortal.answer(asking(WITH_PICTURES, **sampling))
+    stop = plain.text[-12:-6]
+    request = asking(WITH_PICTURES, **sampling, stop=[stop])
+    whole = await mortal.answer(request)
+    assert whole.finished.stop.text == stop
+    num_tiles = mortal.num_tiles
+    for num_messages in range(0, len(whole.token_ids) + 3, step):
+        assert_same(await mortal.answer(request, num_messages), whole)
+    assert mortal.num_tiles == num_tiles
+
+
+async def test_several_answers_go_on_and_ended_ones_stay_as_they_are(mortal: Mortal) -> None:
+    request = asking(QUESTION, temperature=1.0, seed=3, n=3)
+    request.sampling.ignore_eos = False
+    whole = [event async for event in mortal.cluster.client.stream(request)]
+    for num_messages in range(0, len(whole), 7):
+        await mortal.revive()
+        mortal.fate.messages_left = num_messages
+        answer = [event async for event in mortal.cluster.client.stream(request)]
+        assert by_choice(answer) == by_choice(whole)
+        assert list(answer[-1].finished.choices) == list(whole[-1].finished.choices)
+
+
+def by_choice(
+    events: list[inference_pb2.GenerateResponse],
+) -> dict[int, tuple[str, tuple[int, ...], int]]:
+    """Text, tokens and number of ends of each answer."""
+    told: dict[int, tuple[str, tuple[int, ...], int]] = {}
+    for delta in (event.delta for event in events if event.HasField("delta")):
+        text, token_ids, ends = told.get(delta.choice, ("", (), 0))
+        told[delta.choice] = (
+            text + delta.text,
+            token_ids + tuple(delta.token_ids),
+            ends + delta.HasField("end"),
+        )
+    return told
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What the processes export.
+
+    Attributes:
+        requests: Answered.
+        first_tokens: Timed.
+        resumptions: Of answers.
+        generated: Tokens, by all language replicas.
+    """
+
+    requests: float
+    first_tokens: float
+    resumptions: float
+    generated: float
+
+
+async def counted(mortal: Mortal) -> Counted:
+    registry = mortal.cluster.router.metrics.registry
+    addresses = {entry.metrics_address for entry in mortal.real}
+    samples = [await asyncio.to_thread(scrape, address) for address in addresses]
+    answered = {"status": "OK", "finish_reason": "length"}
+    return Counted(
+        registry.get_sample_value("dvd_requests_total", answered) or 0,
+        registry.get_sample_value("dvd_time_to_first_token_seconds_count") or 0,
+        registry.get_sample_value("dvd_resumptions_total") or 0,
+        sum(each["dvd_generation_tokens_total"] for each in samples),
+    )
+
+
+async def test_counters_match_the_truth_after_a_failure(mortal: Mortal) -> None:
+    """Failure mode 35: one request, one first token, and every token counted where it was made."""
+    request = asking(QUESTION)
+    await mortal.answer(request)
+    before = await counted(mortal)
+    await mortal.answer(request, num_messages=30)
+    after = await counted(mortal)
+    assert after.requests == before.requests + 1
+    assert after.first_tokens == before.first_tokens + 1
+    assert after.resumptions == before.resumptions + 1
+    # The lost replica never told what it made; the other tells what is its own: 64 less 29.
+    assert after.generated == before.generated + MAX_TOKENS - 29
