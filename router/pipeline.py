@@ -84,6 +84,14 @@ class Pipeline:
         self._languages = languages
         self._fingerprint = fingerprint
 
+    def check(self, standing: Standing) -> None:
+        """Refuse at once what would be refused whatever it costs.
+
+        Raises:
+            OverloadedError: There is too much to do.
+        """
+        self._admission.check(standing)
+
     async def answer(
         self, request: ValidRequest, deadline: Deadline
     ) -> AsyncGenerator[AnswerEvent, None]:
