@@ -59,6 +59,10 @@ class RouterMetrics:
             "dvd_requests_raised_for_load", "Answers that load has made compress more.",
             registry=self.registry,
         )  # fmt: skip
+        self.resumptions = Counter(
+            "dvd_resumptions", "Times that a finished answer went on at another replica.",
+            registry=self.registry,
+        )  # fmt: skip
         self.refusals = Counter(
             "dvd_refusals", "Requests refused at the door, by cause.", ["cause"],
             registry=self.registry,
@@ -66,10 +70,6 @@ class RouterMetrics:
         for cause in Refusal:
             self.refusals.labels(cause.value)
         admission.on_refusal = lambda cause: self.refusals.labels(cause.value).inc()
-        self.resumptions = Counter(
-            "dvd_resumptions", "Times that a finished answer went on at another replica.",
-            registry=self.registry,
-        )  # fmt: skip
         self.time_to_first_token = Histogram(
             "dvd_time_to_first_token_seconds", "From arrival to the first token.",
             buckets=FIRST_TOKEN_BUCKETS, registry=self.registry,

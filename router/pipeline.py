@@ -155,7 +155,9 @@ class Pipeline:
             with survivable(), language.judged():
                 async for event in stream.events():
                     if isinstance(event, AnswerEnd):
-                        yield self._finished(progress, event)
+                        finished = self._finished(progress, event)
+                        self._estimates.note(finished.usage, order.request.sampling.num_choices)
+                        yield finished
                         return
                     progress.note(event)
                     yield event
