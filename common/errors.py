@@ -12,6 +12,7 @@ sentence, what is wrong and what to do, without paths or library text.
     ├── SlotTakenError                ALREADY_EXISTS       409   another attempt was first
     ├── OverloadedError               RESOURCE_EXHAUSTED   429   carries a retry delay
     ├── MismatchError                 FAILED_PRECONDITION  412   peers disagree, both values named
+    ├── WrongStateError               FAILED_PRECONDITION  412   not as things are now
     ├── EmbeddingRejectedError        INVALID_ARGUMENT     400   bytes do not fit the manifest
     ├── DeadlineExpiredError          DEADLINE_EXCEEDED    504
     ├── CancelledRequestError         CANCELLED            499
@@ -94,6 +95,13 @@ class OverloadedError(DvdError):
 
 class MismatchError(DvdError):
     """Two peers disagree about the model or its shape; the message names both values."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    http_status = 412
+
+
+class WrongStateError(DvdError):
+    """What is asked for does not go as things are now; the message says how they are."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     http_status = 412

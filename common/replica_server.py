@@ -10,12 +10,15 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from common.errors import ConfigError
 from common.health_probe import HealthProbe
 from common.metrics import MetricsServer, serve_metrics
 from common.rpc import RpcServer
 from common.types import ReplicaAddress, ReplicaRole
+from common.work_gate import WorkGate
 from protos.dvd.v1 import embedding_pb2, replica_pb2
 
+UNSPECIFIED_HOSTS = ("", "0.0.0.0", "::", "[::]")  # noqa: S104  # names what is refused
 WIRE_ROLES = {
     ReplicaRole.VISION: replica_pb2.REPLICA_ROLE_VISION,
     ReplicaRole.LANGUAGE: replica_pb2.REPLICA_ROLE_LANGUAGE,
@@ -31,12 +34,14 @@ class ReplicaSpec:
         model_dir: Model directory, readable on the replica's host.
         device: `auto`, `cpu` or `cuda`.
         host: Address to listen on; None for that of its Ray node.
+        drain_seconds: Time that what it has begun gets when its process is told to end.
     """
 
     name: str
     model_dir: Path
     device: str
     host: str | None = None
+    drain_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,7 @@ class ReplicaServer:
         registry: CollectorRegistry,
         max_message_bytes: int,
         probe: HealthProbe,
+        work: WorkGate,
     ) -> None:
         """Prepare without listening.
 
@@ -105,14 +111,21 @@ class ReplicaServer:
             registry: Its metrics.
             max_message_bytes: Largest message.
             probe: What a health check asks.
+            work: Which calls are work; what has begun ends before it stops.
         """
         self.identity = identity
-        self.rpc = RpcServer(max_message_bytes, probe.is_healthy)
+        self.rpc = RpcServer(max_message_bytes, probe.is_healthy, work)
         self._registry = registry
         self._metrics: MetricsServer | None = None
 
     async def start(self, host: str, service_name: str) -> ReplicaAddress:
-        """Listen on free ports of `host` and say where."""
+        """Listen on free ports of `host` and say where.
+
+        Raises:
+            ConfigError: Others cannot reach it by `host`, or it is not ours.
+        """
+        if host in UNSPECIFIED_HOSTS:
+            raise ConfigError(f"A replica must listen where others reach it, not on {host}.")
         port = await self.rpc.start(f"{host}:0", [service_name])
         self._metrics = serve_metrics(self._registry, host)
         return ReplicaAddress(
@@ -125,7 +138,8 @@ class ReplicaServer:
         )
 
     async def stop(self, grace_seconds: float) -> None:
-        """Stop both listeners; running calls may end within the grace."""
+        """Stop both listeners, once what has begun has ended or the grace has passed."""
         await self.rpc.stop(grace_seconds)
-        if self._metrics is not None:
-            self._metrics.close()
+        metrics, self._metrics = self._metrics, None
+        if metrics is not None:
+            metrics.close()

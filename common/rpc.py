@@ -1,12 +1,10 @@
 """gRPC servers and channels as every process here sets them up.
 
-A server comes with health, reflection and one error boundary: servicers raise `DvdError`, the
-boundary answers with its status; anything else is logged with its traceback and answered with a
-bare INTERNAL.
+A server comes with health, reflection, one error boundary (`common/error_boundary.py`), and an end
+that lets what it has begun end.
 """
 
 import asyncio
-import logging
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -15,24 +13,23 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import contextmanager
-from typing import Any, TypeAlias, TypeVar
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from common.errors import ConfigError, DeadlineExpiredError, DvdError, UnreachableError
-from common.rpc_status import error_of, status_of
-
-log = logging.getLogger(__name__)
+from common import error_boundary
+from common.error_boundary import ErrorBoundary
+from common.errors import ConfigError, DeadlineExpiredError, UnreachableError
+from common.rpc_status import error_of
+from common.work_gate import WorkGate
 
 T = TypeVar("T")
-Handler = Callable[..., Any]
+RpcContext = error_boundary.RpcContext
 HealthCheck = Callable[[], Awaitable[bool]]
-RpcContext = grpc.aio.ServicerContext[Any, Any]
-MethodHandler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 ChannelOptions = Sequence[tuple[str, int]]
 
 MAX_MESSAGE_BYTES = 8 << 20
@@ -131,16 +128,21 @@ class RpcServer:
     """A gRPC server with health, reflection and the error boundary."""
 
     def __init__(
-        self, max_message_bytes: int = MAX_MESSAGE_BYTES, is_healthy: HealthCheck | None = None
+        self,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        is_healthy: HealthCheck | None = None,
+        work: WorkGate | None = None,
     ) -> None:
         """Prepare without listening.
 
         Args:
             max_message_bytes: Largest message.
             is_healthy: Asked at every health check while serving; None for always healthy.
+            work: Which calls are work; None for none.
         """
+        self._work = work or WorkGate()
         self.server = grpc.aio.server(
-            interceptors=[ErrorBoundary()], options=message_options(max_message_bytes)
+            interceptors=[ErrorBoundary(self._work)], options=message_options(max_message_bytes)
         )
         self._health = CheckedHealth(is_healthy)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
@@ -172,71 +174,17 @@ class RpcServer:
         return port
 
     async def stop(self, grace_seconds: float) -> None:
-        """Report not serving, refuse new calls, and let running ones end in the given time."""
+        """Report not serving, refuse new work, let what is begun end in the time, then close.
+
+        Calls that are part of what is begun are still taken. A second stop finds nothing to do.
+        """
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        await self.server.stop(grace_seconds)
+        self._work.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds):
+                await self._work.wait_until_done()
+        await self.server.stop(0)
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for service in self._services:
             await self._health.set(service, status)
-
-
-class ErrorBoundary(grpc.aio.ServerInterceptor):
-    """Turns exceptions of servicers into gRPC status; no traceback leaves the process."""
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[MethodHandler]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> MethodHandler:
-        """Wrap the method's handler."""
-        continued = await continuation(handler_call_details)
-        handler: Any = continued
-        if handler is None or handler_call_details.method.startswith("/grpc."):
-            return continued
-        make: Any = {
-            (False, False): grpc.unary_unary_rpc_method_handler,
-            (False, True): grpc.unary_stream_rpc_method_handler,
-            (True, True): grpc.stream_stream_rpc_method_handler,
-        }[handler.request_streaming, handler.response_streaming]
-        behaviour = handler.unary_unary or handler.unary_stream or handler.stream_stream
-        wrap = _guard_stream if handler.response_streaming else _guard_unary
-        wrapped: MethodHandler = make(
-            wrap(behaviour), handler.request_deserializer, handler.response_serializer
-        )
-        return wrapped
-
-
-def _guard_unary(behaviour: Handler) -> Handler:
-    async def guarded(request: object, context: RpcContext) -> object:
-        try:
-            return await behaviour(request, context)
-        except Exception as error:
-            await _abort(context, error)
-            raise
-
-    return guarded
-
-
-def _guard_stream(behaviour: Handler) -> Handler:
-    async def guarded(request: object, context: RpcContext) -> AsyncIterator[object]:
-        responses = behaviour(request, context)
-        try:
-            async for response in responses:
-                yield response
-        except Exception as error:
-            await _abort(context, error)
-            raise
-        finally:
-            await responses.aclose()
-
-    return guarded
-
-
-async def _abort(context: RpcContext, error: Exception) -> None:
-    if isinstance(error, grpc.aio.AbortError):
-        return
-    if not isinstance(error, DvdError):
-        log.error("unexpected error", exc_info=error)
-        error = DvdError()
-    await context.abort_with_status(status_of(error))

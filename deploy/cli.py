@@ -1,27 +1,24 @@
-"""The `dvd` command: serve, ask, demo, version."""
+"""The `dvd` command: serve, ask, demo, version; those of operators are in `deploy/operate.py`."""
 
-import asyncio
 import logging
-from collections.abc import Coroutine
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from common.errors import ConfigError, DvdError
+from common.errors import ConfigError
 from common.log import set_up_logging
 from common.model_files import RANDOM_WEIGHTS_NOTE
 from deploy.ask_options import AskOptions
 from deploy.config import DeployConfig, load_config, parse_assignment
+from deploy.console import USAGE_ERROR, console, run, show_error
 from deploy.model import find_model
+from deploy.operate import down, drain, status
 from deploy.ray_environment import prepare_ray
 from deploy.signals import stop_on_signals
 
 DEFAULT_SERVER = "127.0.0.1:50051"
-USAGE_ERROR = 2
-RUNTIME_ERROR = 1
 
 app = typer.Typer(
     help="Serve InternVL3.5 with decoupled vision and language.",
@@ -29,8 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+app.command()(status)
+app.command()(drain)
+app.command()(down)
 log = logging.getLogger(__name__)
 
 Model = Annotated[str | None, typer.Argument(help="Model directory or hub id.")]
@@ -62,6 +60,7 @@ def serve(
     metrics_port: Annotated[int | None, typer.Option(help="Router's metrics port.")] = None,
     vision_replicas: VisionReplicas = None,
     language_replicas: LanguageReplicas = None,
+    routers: Annotated[int | None, typer.Option(help="Routers.", min=1)] = None,
     device: Device = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to join.")] = None,
     assign: Assignments = None,
@@ -77,6 +76,7 @@ def serve(
         "router.metrics_port": metrics_port,
         "vision.placement.replicas": vision_replicas,
         "language.placement.replicas": language_replicas,
+        "routers": routers,
         "device": device,
         "ray.address": address,
     }
@@ -85,7 +85,7 @@ def serve(
         console.print_json(settings.model_dump_json())
         return
     set_up_logging("dvd")
-    _run(_serve(settings))
+    run(_serve(settings))
 
 
 @app.command()
@@ -144,7 +144,7 @@ def ask(
         detail=detail,
         is_combined=combine,
     )
-    _run(_ask(words, options))
+    run(_ask(words, options))
 
 
 @app.command()
@@ -160,7 +160,7 @@ def demo(
     flags = {"model": model, "router.grpc_port": 0}
     settings = _settings(config, flags, assign)
     set_up_logging("dvd", "WARNING")
-    _run(_demo(settings, json_file))
+    run(_demo(settings, json_file))
 
 
 @app.command()
@@ -180,24 +180,8 @@ def _settings(config: Path | None, flags: dict[str, Any], assign: list[str] | No
         overrides.update(parse_assignment(text) for text in assign or ())
         return load_config(config, overrides)
     except ConfigError as error:
-        _show_error(error)
+        show_error(error)
         raise typer.Exit(USAGE_ERROR) from error
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        asyncio.run(work)
-    except ConfigError as error:
-        _show_error(error)
-        raise typer.Exit(USAGE_ERROR) from error
-    except DvdError as error:
-        _show_error(error)
-        raise typer.Exit(RUNTIME_ERROR) from error
-
-
-def _show_error(error: DvdError) -> None:
-    # As it is, because names in it may look like rich's markup.
-    errors.print(error.message, style="red", markup=False, emoji=False, soft_wrap=True)
 
 
 async def _serve(settings: DeployConfig) -> None:
@@ -210,9 +194,11 @@ async def _serve(settings: DeployConfig) -> None:
         stopping = stop_on_signals()
         for replica in ready.replicas:
             log.info("%-12s %s metrics %s", replica.name, replica.address, replica.metrics_address)
-        log.info("%-12s metrics %s", "router", ready.router.metrics_address)
-        log.info("%-12s metrics %s", "supervisor", ready.metrics_address)
-        log.info("serving %s at %s", ready.model_name, ready.router.address)
+        for router in ready.routers:
+            log.info("%-12s %s metrics %s", "router", router.address, router.metrics_address)
+        log.info("%-12s %s metrics %s", "supervisor", ready.control_address, ready.metrics_address)
+        doors = " ".join(router.address for router in ready.routers)
+        log.info("serving %s at %s", ready.model_name, doors)
         await supervisor.run(stopping)
         log.info("stopping: draining for up to %g seconds", settings.drain_seconds)
     finally:

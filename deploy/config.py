@@ -76,6 +76,9 @@ class DeployConfig(StrictModel):
         vision: The vision side.
         language: The language side.
         router: The public door.
+        routers: How many; each listens one port above the one before.
+        control_port: Port on this machine for `dvd status` and `dvd drain`; null takes the one
+            below the first router's, or a free one where that one's is free too.
     """
 
     model: str = DEFAULT_MODEL
@@ -88,11 +91,27 @@ class DeployConfig(StrictModel):
     vision: VisionConfig = VisionConfig()
     language: LanguageConfig = LanguageConfig()
     router: RouterConfig = RouterConfig()
+    routers: PositiveInt = 1
+    control_port: int | None = Field(default=None, ge=0, le=65535)
 
     @property
     def model_name(self) -> str:
         """Name that clients give."""
         return self.served_model_name or self.model.rstrip("/").rpartition("/")[2]
+
+    @property
+    def own_control_port(self) -> int:
+        """Port of the supervisor; 0 for a free one."""
+        if self.control_port is not None:
+            return self.control_port
+        return max(0, self.router.grpc_port - 1)
+
+    def router_config(self, index: int) -> RouterConfig:
+        """The configuration of one of the routers; ports that are not 0 are each router's own."""
+        config = self.router
+        ports = {"grpc_port": config.grpc_port, "metrics_port": config.metrics_port}
+        own = {key: port + index if port else 0 for key, port in ports.items()}
+        return config.model_copy(update=own)
 
 
 def load_config(file: Path | None, overrides: Mapping[str, Any]) -> DeployConfig:

@@ -4,11 +4,17 @@ One group per replica keeps a replica's bundles together and lets Ray restart th
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    get_placement_group,
+    placement_group,
+    remove_placement_group,
+)
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from common.errors import UnavailableError
@@ -29,6 +35,7 @@ class ReplicaPlan:
         arguments: Of its constructor.
         placement: What it asks of Ray.
         num_gpus: GPUs, settled.
+        fingerprint: Of the model that it is to serve.
         env_vars: Environment of its process.
     """
 
@@ -38,50 +45,90 @@ class ReplicaPlan:
     arguments: tuple[Any, ...]
     placement: PlacementConfig
     num_gpus: float
+    fingerprint: str
     env_vars: Mapping[str, str]
+
+    @property
+    def actor_name(self) -> str:
+        """Its name in Ray."""
+        return f"{self.role}/{self.name}"
 
 
 class PlacedReplica:
-    """A replica's actor and its placement group."""
+    """A replica's actor and its placement group.
 
-    def __init__(self, plan: ReplicaPlan) -> None:
-        """Reserve the resources and start the actor.
+    Detached, both outlive the supervisor, which finds them again by name.
+    """
+
+    def __init__(self, plan: ReplicaPlan, is_detached: bool = False) -> None:
+        """Find the replica by name, or reserve the resources and start it.
+
+        Args:
+            plan: What to start; one that is found goes on as it was started.
+            is_detached: Whether it outlives this process.
 
         Raises:
             UnavailableError: The cluster has no room for it.
         """
         self.plan = plan
-        bundle = {"CPU": plan.placement.num_cpus}
-        if plan.num_gpus:
-            bundle["GPU"] = plan.num_gpus
-        self._group: PlacementGroup = placement_group(
-            [bundle], strategy="STRICT_PACK", name=f"{plan.role}/{plan.name}"
-        )
-        if not self._group.wait(PLACEMENT_TIMEOUT_SECONDS):
-            remove_placement_group(self._group)
-            raise UnavailableError(
-                f"Ray has no room for {plan.name}: it asks for {bundle}; "
-                f"available are {_available()}."
-            )
-        self.actor = self._start()
+        self._is_detached = is_detached
+        found = find_actor(plan.actor_name) if is_detached else None
+        self.is_adopted = found is not None
+        self.actor: Any = found or self._start(self._reserve())
 
     def kill(self) -> None:
         """End the actor for good and give its resources back."""
         ray.kill(self.actor)
-        remove_placement_group(self._group)
+        remove_group(self.plan.actor_name)
 
-    def _start(self) -> Any:
+    def _reserve(self) -> PlacementGroup:
+        plan = self.plan
+        remove_group(plan.actor_name)  # of an actor that is gone
+        bundle = {"CPU": plan.placement.num_cpus}
+        if plan.num_gpus:
+            bundle["GPU"] = plan.num_gpus
+        group: PlacementGroup = placement_group(
+            [bundle], strategy="STRICT_PACK", name=plan.actor_name, lifetime=self._lifetime
+        )
+        if not group.wait(PLACEMENT_TIMEOUT_SECONDS):
+            remove_placement_group(group)
+            raise UnavailableError(
+                f"Ray has no room for {plan.name}: it asks for {bundle}; "
+                f"available are {_available()}."
+            )
+        return group
+
+    def _start(self, group: PlacementGroup) -> Any:
         plan = self.plan
         options: Any = ray.remote(plan.actor_class).options(
-            name=f"{plan.role}/{plan.name}",
+            name=plan.actor_name,
+            lifetime=self._lifetime,
             num_cpus=plan.placement.num_cpus,
             num_gpus=plan.num_gpus,
             max_restarts=plan.placement.max_restarts,
             max_task_retries=0,
             runtime_env={"env_vars": dict(plan.env_vars)},
-            scheduling_strategy=PlacementGroupSchedulingStrategy(self._group),
+            scheduling_strategy=PlacementGroupSchedulingStrategy(group),
         )
         return options.remote(*plan.arguments)
+
+    @property
+    def _lifetime(self) -> str | None:
+        return "detached" if self._is_detached else None
+
+
+def find_actor(name: str) -> Any | None:
+    """The live actor of that name in our namespace."""
+    try:
+        return ray.get_actor(name)
+    except ValueError:
+        return None
+
+
+def remove_group(name: str) -> None:
+    """Remove the placement group of that name, if there is one."""
+    with suppress(ValueError):
+        remove_placement_group(get_placement_group(name))
 
 
 def _available() -> dict[str, float]:

@@ -13,12 +13,15 @@ from vision_service.actor import VisionActor
 LOOPBACK = "127.0.0.1"
 
 
-def plan_replicas(config: DeployConfig, model_dir: Path, device: str) -> list[ReplicaPlan]:
+def plan_replicas(
+    config: DeployConfig, model_dir: Path, fingerprint: str, device: str
+) -> list[ReplicaPlan]:
     """List every replica to start.
 
     Args:
         config: The deployment.
         model_dir: Resolved model directory.
+        fingerprint: Of that model.
         device: `cpu` or `cuda`, settled.
     """
     vision, language = config.vision, config.language
@@ -30,12 +33,13 @@ def plan_replicas(config: DeployConfig, model_dir: Path, device: str) -> list[Re
             role=ReplicaRole.VISION,
             actor_class=VisionActor,
             arguments=(
-                ReplicaSpec(name, model_dir, device, host),
+                ReplicaSpec(name, model_dir, device, host, config.drain_seconds),
                 vision.service,
                 config.router.images,
             ),
             placement=vision.placement,
             num_gpus=_num_gpus(vision.placement, device),
+            fingerprint=fingerprint,
             env_vars=_process_environment(vision.service.num_threads),
         )
         for name in _names(ReplicaRole.VISION, vision.placement)
@@ -44,9 +48,13 @@ def plan_replicas(config: DeployConfig, model_dir: Path, device: str) -> list[Re
             name=name,
             role=ReplicaRole.LANGUAGE,
             actor_class=LanguageActor,
-            arguments=(ReplicaSpec(name, model_dir, device, host), language.service),
+            arguments=(
+                ReplicaSpec(name, model_dir, device, host, config.drain_seconds),
+                language.service,
+            ),
             placement=language.placement,
             num_gpus=_num_gpus(language.placement, device),
+            fingerprint=fingerprint,
             env_vars=_process_environment(language.service.num_threads),
         )
         for name in _names(ReplicaRole.LANGUAGE, language.placement)

@@ -1,6 +1,7 @@
 """The roster service: who exists, streamed to every router, whole, after every change."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 
 from common.replica_server import WIRE_ROLES
@@ -32,6 +33,16 @@ class Roster:
         if self._replicas.get(replica.name) != replica:
             self._replicas[replica.name] = replica
             await self._tell()
+
+    def find(self, name: str) -> ReplicaAddress | None:
+        """The entry of that name."""
+        return self._replicas.get(name)
+
+    async def set_draining(self, name: str) -> None:
+        """Tell that a replica takes no new work any more."""
+        replica = self._replicas.get(name)
+        if replica is not None:
+            await self.put(dataclasses.replace(replica, is_draining=True))
 
     async def remove(self, name: str) -> None:
         """Take a replica off the list."""
@@ -66,11 +77,14 @@ class RosterServicer(replica_pb2_grpc.RosterServiceServicer):
         """Send the roster now and after every change."""
         while True:
             sent = self._roster.replicas
-            yield replica_pb2.WatchRosterResponse(replicas=[_wire(replica) for replica in sent])
+            yield replica_pb2.WatchRosterResponse(
+                replicas=[wire_replica(replica) for replica in sent]
+            )
             await self._roster.changed_from(sent)
 
 
-def _wire(replica: ReplicaAddress) -> replica_pb2.Replica:
+def wire_replica(replica: ReplicaAddress) -> replica_pb2.Replica:
+    """Write one entry."""
     return replica_pb2.Replica(
         name=replica.name,
         role=WIRE_ROLES[replica.role],
@@ -78,4 +92,5 @@ def _wire(replica: ReplicaAddress) -> replica_pb2.Replica:
         address=replica.address,
         metrics_address=replica.metrics_address,
         fingerprint=replica.fingerprint,
+        is_draining=replica.is_draining,
     )

@@ -38,6 +38,9 @@ class RouterProcess:
         try:
             async with asyncio.timeout(timeout_seconds):
                 line = await process.stdout.readline()
+        except asyncio.CancelledError:
+            process.kill()
+            raise
         except TimeoutError as late:
             process.kill()
             await process.wait()

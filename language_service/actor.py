@@ -10,6 +10,7 @@ import ray
 from common.config import LanguageServiceConfig
 from common.errors import StartupError
 from common.log import set_up_logging
+from common.loop_thread import LoopThread
 from common.replica_server import ReplicaSpec
 from common.types import ReplicaAddress
 from language_service.replica import LanguageReplica
@@ -23,9 +24,10 @@ class LanguageActor:
         self._replica: LanguageReplica | None = None
         self._failure: StartupError | None = None
         self._address: ReplicaAddress | None = None
-        self._host = spec.host
+        self._spec = spec
+        self._loop = LoopThread("serving")
         try:
-            self._replica = LanguageReplica(spec, config, on_crash=lambda: os._exit(1))
+            self._replica = self._loop.run_to_end(self._build(config))
         except StartupError as error:
             # Raised by `serve`, so that the supervisor gets the sentence and not Ray's wrapping.
             self._failure = error
@@ -36,14 +38,28 @@ class LanguageActor:
         Raises:
             StartupError: The replica could not be built.
         """
+        return await self._loop.run(self._serve())
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Refuse new work, let what has begun end within the grace, and stop."""
+        await self._loop.run(self._stop(grace_seconds))
+
+    def __ray_shutdown__(self) -> None:
+        """Drain before the process ends; Ray calls it on SIGTERM, from the main thread."""
+        self._loop.run_to_end(self._stop(self._spec.drain_seconds))
+
+    async def _build(self, config: LanguageServiceConfig) -> LanguageReplica:
+        # In the loop that it will serve from, to which gRPC binds a server when it is made.
+        return LanguageReplica(self._spec, config, on_crash=lambda: os._exit(1))
+
+    async def _serve(self) -> ReplicaAddress:
         if self._replica is None:
             raise self._failure or StartupError()
         if self._address is None:
             own: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-            self._address = await self._replica.start(self._host or own)
+            self._address = await self._replica.start(self._spec.host or own)
         return self._address
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Drain and stop."""
+    async def _stop(self, grace_seconds: float) -> None:
         if self._replica is not None:
             await self._replica.stop(grace_seconds)

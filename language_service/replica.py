@@ -17,6 +17,7 @@ from common.replica_server import ReplicaServer, ReplicaSpec, new_identity, serv
 from common.rpc import MAX_MESSAGE_BYTES
 from common.tensor_codec import WIRE_DTYPES
 from common.types import ReplicaAddress, ReplicaRole
+from common.work_gate import WorkGate
 from language_service.answering import AnswerDefaults, Answerer
 from language_service.block_tables import KvBlocks
 from language_service.embedding_manifest import EmbeddingFormat
@@ -82,7 +83,8 @@ class LanguageReplica:
         probe = HealthProbe(
             LanguageProbe(self.engine).submit, self._thread, seconds_of(self.engine.warm_up)
         )
-        self._server = ReplicaServer(identity, metrics.registry, MAX_MESSAGE_BYTES, probe)
+        work = WorkGate(begins={"Generate"})
+        self._server = ReplicaServer(identity, metrics.registry, MAX_MESSAGE_BYTES, probe, work)
         receiver = EmbeddingReceiver(self.inbox, config.credit_bytes, config.sender_silence_seconds)
         add_language_service(
             LanguageServicer(info, self.answerer, self.inbox, receiver, self.engine, metrics),

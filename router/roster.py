@@ -53,4 +53,5 @@ def _address(wire: replica_pb2.Replica) -> ReplicaAddress:
         address=wire.address,
         metrics_address=wire.metrics_address,
         fingerprint=wire.fingerprint,
+        is_draining=wire.is_draining,
     )

@@ -19,6 +19,7 @@ from common.metrics import MetricsServer, serve_metrics
 from common.model_config import load_model_config
 from common.rpc import RpcServer
 from common.types import ReplicaAddress, ReplicaRole
+from common.work_gate import WorkGate
 from protos.dvd.v1 import inference_pb2_grpc
 from router.admission import Admission, AdmissionBounds
 from router.grpc_api import SERVICE_NAME, InferenceServicer
@@ -103,7 +104,7 @@ class Router:
         model = ServedModel(
             settings.model_name, settings.fingerprint, model_config, settings.max_context_tokens
         )
-        self._rpc = RpcServer(message_bytes)
+        self._rpc = RpcServer(message_bytes, work=WorkGate(begins={"Generate"}))
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(
             InferenceServicer(config, model, pipeline, self.metrics), self._rpc.server
         )

@@ -17,6 +17,7 @@ from common.replica_server import ReplicaServer, ReplicaSpec, new_identity, serv
 from common.rpc import MAX_MESSAGE_BYTES
 from common.tensor_codec import WIRE_DTYPES
 from common.types import ReplicaAddress, ReplicaRole
+from common.work_gate import WorkGate
 from protos.dvd.v1 import vision_pb2_grpc
 from vision_service.encoding import Encoder
 from vision_service.engine import VisionEngine
@@ -75,7 +76,8 @@ class VisionReplica:
         # A picture travels in one message, with room for the rest of the request.
         max_message_bytes = limits.max_bytes + MAX_MESSAGE_BYTES
         probe = HealthProbe(self.engine.submit_probe, self._thread, seconds_of(self.engine.warm_up))
-        self._server = ReplicaServer(identity, metrics.registry, max_message_bytes, probe)
+        work = WorkGate(begins={"Encode"}, goes_on={"Push"})
+        self._server = ReplicaServer(identity, metrics.registry, max_message_bytes, probe, work)
         info = server_info(identity, model_config.text_hidden_size, held, WIRE_DTYPES[dtype])
         vision_pb2_grpc.add_VisionServiceServicer_to_server(
             VisionServicer(info, model_config, self._encoder, self.engine, metrics),

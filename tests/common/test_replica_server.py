@@ -8,10 +8,12 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from common.engine_thread import EngineThread
+from common.errors import ConfigError
 from common.health_probe import HealthProbe
 from common.replica_server import ReplicaServer, new_identity, server_info
 from common.rpc import open_channel
 from common.types import ReplicaAddress, ReplicaRole
+from common.work_gate import WorkGate
 from protos.dvd.v1 import embedding_pb2, replica_pb2
 from tests.loopback import HOST
 
@@ -23,7 +25,7 @@ PROBE = HealthProbe(Future, EngineThread("engine", lambda: False, lambda: None),
 def server() -> ReplicaServer:
     registry = CollectorRegistry()
     Gauge("dvd_weight_bytes", "Tensor bytes held.", registry=registry).set(7)
-    return ReplicaServer(IDENTITY, registry, 1 << 20, PROBE)
+    return ReplicaServer(IDENTITY, registry, 1 << 20, PROBE, WorkGate())
 
 
 def scrape(address: ReplicaAddress) -> str:
@@ -74,6 +76,12 @@ async def test_it_says_where_it_listens_and_listens_there() -> None:
         await channel.channel_ready()
     assert "dvd_weight_bytes 7.0" in scrape(address)
     await made.stop(0)
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::"])  # noqa: S104
+async def test_mode_21_an_address_that_others_cannot_reach_is_never_advertised(host: str) -> None:
+    with pytest.raises(ConfigError, match="where others reach it"):
+        await server().start(host, SERVICE)
 
 
 async def test_stopping_ends_both_listeners() -> None:

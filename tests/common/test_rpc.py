@@ -26,6 +26,7 @@ from common.rpc import (
     open_channel,
     remaining_seconds,
 )
+from common.work_gate import WorkGate
 from protos.dvd.v1 import (
     embedding_pb2,
     language_pb2_grpc,
@@ -266,14 +267,52 @@ async def test_an_unknown_service_has_no_health() -> None:
 
 @pytest.mark.parametrize("service", ["", SERVICE])
 async def test_a_stopping_server_says_so_while_it_drains(service: str) -> None:
-    async with serving(ADD_VISION, Vision(waits=True)) as loopback:
+    vision = Vision(waits=True)
+    async with serving(ADD_VISION, vision, WorkGate(begins={"WatchLoad"})) as loopback:
+        stub = vision_pb2_grpc.VisionServiceStub(loopback.channel)
+        work = stub.WatchLoad(vision_pb2.VisionServiceWatchLoadRequest())
+        await vision.entered.wait()
         watched = health(loopback).Watch(health_pb2.HealthCheckRequest(service=service))
         assert (await watched.read()).status == SERVING
         stopping = asyncio.create_task(loopback.server.stop(30))
         assert (await watched.read()).status == NOT_SERVING
         assert not stopping.done()
-        watched.cancel()
+        work.cancel()
         await asyncio.wait_for(stopping, 5)
+
+
+async def test_mode_26_a_stopping_server_takes_what_its_work_needs_and_no_new_work() -> None:
+    vision = Vision(waits=True)
+    gate = WorkGate(begins={"WatchLoad"})
+    async with serving(ADD_VISION, vision, gate) as loopback:
+        stub = vision_pb2_grpc.VisionServiceStub(loopback.channel)
+        work = stub.WatchLoad(vision_pb2.VisionServiceWatchLoadRequest())
+        await vision.entered.wait()
+        stopping = asyncio.create_task(loopback.server.stop(30))
+        with pytest.raises(UnavailableError, match="takes no new work"):
+            await anext(each(stub.WatchLoad(vision_pb2.VisionServiceWatchLoadRequest())))
+        vision.waits = False
+        await call(stub.Encode(vision_pb2.EncodeRequest()))
+        assert not stopping.done()
+        work.cancel()
+        await asyncio.wait_for(stopping, 5)
+
+
+async def test_mode_26_what_does_not_end_in_the_grace_is_cut() -> None:
+    vision = Vision(waits=True)
+    async with serving(ADD_VISION, vision, WorkGate(begins={"WatchLoad"})) as loopback:
+        stub = vision_pb2_grpc.VisionServiceStub(loopback.channel)
+        work = each(stub.WatchLoad(vision_pb2.VisionServiceWatchLoadRequest()))
+        await anext(work)
+        await loopback.server.stop(0.01)
+        with pytest.raises(UnavailableError):
+            await anext(work)
+
+
+async def test_a_second_stop_is_harmless() -> None:
+    async with serving(ADD_VISION, Vision()) as loopback:
+        await loopback.server.stop(0)
+        await loopback.server.stop(30)
 
 
 async def test_reflection_lists_the_services() -> None:

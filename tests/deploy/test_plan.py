@@ -19,7 +19,7 @@ MODEL_DIR = Path("model")
 
 
 def plan(device: str = "cpu", **sections: Any) -> list[ReplicaPlan]:
-    return plan_replicas(DeployConfig.model_validate(sections), MODEL_DIR, device)
+    return plan_replicas(DeployConfig.model_validate(sections), MODEL_DIR, "fingerprint", device)
 
 
 def placement(role: str, **values: Any) -> dict[str, Any]:
@@ -58,11 +58,11 @@ def test_each_role_is_told_its_own_part_of_the_configuration() -> None:
         router={"images": {"max_bytes": 5}},
     )
     spec, service, limits = vision.arguments
-    assert spec == ReplicaSpec("vision-0", MODEL_DIR, "cpu", "127.0.0.1")
+    assert spec == ReplicaSpec("vision-0", MODEL_DIR, "cpu", "127.0.0.1", 30.0)
     assert service == VisionServiceConfig(max_batch_tiles=3)
     assert limits == ImageLimits(max_bytes=5)
     assert language.arguments == (
-        ReplicaSpec("language-0", MODEL_DIR, "cpu", "127.0.0.1"),
+        ReplicaSpec("language-0", MODEL_DIR, "cpu", "127.0.0.1", 30.0),
         LanguageServiceConfig(kv_tokens=77),
     )
 

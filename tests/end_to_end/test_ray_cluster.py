@@ -41,9 +41,9 @@ class RunningCluster:
 
     def kill(self, role: ReplicaRole) -> None:
         """End the process of a replica, as a crash would; Ray restarts it."""
-        for placed in self.supervisor.replicas:
-            if placed.plan.role is role:
-                ray.kill(placed.actor, no_restart=False)
+        for keeper in self.supervisor.replicas:
+            if keeper.plan.role is role and keeper.placed is not None:
+                ray.kill(keeper.placed.actor, no_restart=False)
 
     async def answer_again(self, request: inference_pb2.GenerateRequest = REQUEST) -> Answer:
         """Ask until the cluster answers."""

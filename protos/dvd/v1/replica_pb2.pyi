@@ -18,20 +18,22 @@ REPLICA_ROLE_VISION: ReplicaRole
 REPLICA_ROLE_LANGUAGE: ReplicaRole
 
 class Replica(_message.Message):
-    __slots__ = ("name", "role", "incarnation", "address", "fingerprint", "metrics_address")
+    __slots__ = ("name", "role", "incarnation", "address", "fingerprint", "metrics_address", "is_draining")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     METRICS_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    IS_DRAINING_FIELD_NUMBER: _ClassVar[int]
     name: str
     role: ReplicaRole
     incarnation: str
     address: str
     fingerprint: str
     metrics_address: str
-    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[ReplicaRole, str]] = ..., incarnation: _Optional[str] = ..., address: _Optional[str] = ..., fingerprint: _Optional[str] = ..., metrics_address: _Optional[str] = ...) -> None: ...
+    is_draining: bool
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[ReplicaRole, str]] = ..., incarnation: _Optional[str] = ..., address: _Optional[str] = ..., fingerprint: _Optional[str] = ..., metrics_address: _Optional[str] = ..., is_draining: _Optional[bool] = ...) -> None: ...
 
 class WatchRosterRequest(_message.Message):
     __slots__ = ()
