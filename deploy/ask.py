@@ -59,7 +59,7 @@ async def _stream(
     """Show an answer as it comes, or several when all are there; return the first whole."""
     texts = [""] * request.sampling.n
     finished: inference_pb2.GenerateFinished | None = None
-    client = InferenceClient(server)
+    client = InferenceClient(*server.split(","))
     try:
         async for response in client.stream(request):
             if response.HasField("delta"):

@@ -9,7 +9,7 @@ class AskOptions:
     """How to ask, and what to make of the answer.
 
     Attributes:
-        server: `host:port` of a router.
+        server: `host:port` of a router, or of several, separated by commas.
         max_tokens: Answer limit; None for the server's.
         scope: Scope of the visual resolution router; None for the server's.
         explain: File to draw tiles, scores and resolutions into; None for no drawing.

@@ -93,7 +93,7 @@ def ask(
     words: Annotated[
         list[str], typer.Argument(metavar="IMAGE... QUESTION", help="Pictures, then the question.")
     ],
-    server: Annotated[str, typer.Option(help="host:port of a router.")] = DEFAULT_SERVER,
+    server: Annotated[str, typer.Option(help="host:port of routers: a,b.")] = DEFAULT_SERVER,
     max_tokens: Annotated[int | None, typer.Option(help="Answer limit.", min=1)] = None,
     resolution: Annotated[
         str | None, typer.Option(help="Scope of ViR: request, image, absolute or off.")

@@ -1,14 +1,31 @@
-"""A small client of the public gRPC door, for the command line, the demo and the benchmarks."""
+"""A small client of the public gRPC door, for the command line, the demo and the benchmarks.
 
+It is told of one router or of several. A router that is lost mid answer is replaced by the next,
+or by itself once it is back, and the caller sees one stream: no token twice, none missing.
+"""
+
+import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import UnavailableError
+from common.errors import (
+    CancelledRequestError,
+    DeadlineExpiredError,
+    DvdError,
+    OverloadedError,
+    UnavailableError,
+)
 from common.rpc import call, each, open_channel
+from deploy.interrupted_stream import InterruptedStream
 from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
 
 MAX_MESSAGE_BYTES = 64 << 20
+# How often an answer that has begun goes on elsewhere, and how long all routers are left alone
+# before they are asked once more; longer each time, for one of them to come back.
+MAX_RESENDS = 8
+PAUSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +44,20 @@ class Answer:
 
 
 class InferenceClient:
-    """One channel to a router."""
+    """One channel to each of several routers that serve the same model.
 
-    def __init__(self, address: str) -> None:
-        self._channel = open_channel(address, MAX_MESSAGE_BYTES)
-        self._stub = inference_pb2_grpc.InferenceServiceStub(self._channel)
+    Args:
+        addresses: Their `host:port`s, at least one; each is asked when those before it are lost.
+
+    Attributes:
+        num_resends: How often a request was asked again.
+    """
+
+    def __init__(self, *addresses: str) -> None:
+        self._channels = [open_channel(address, MAX_MESSAGE_BYTES) for address in addresses]
+        self._stubs = [inference_pb2_grpc.InferenceServiceStub(each) for each in self._channels]
+        self._current = 0
+        self.num_resends = 0
 
     async def model(self, timeout_seconds: float = 5.0) -> inference_pb2.GetModelResponse:
         """Ask what is served.
@@ -39,9 +65,13 @@ class InferenceClient:
         Raises:
             DvdError: What the router answered; UnavailableError where there is none.
         """
-        return await call(
-            self._stub.GetModel(inference_pb2.GetModelRequest(), timeout=timeout_seconds)
-        )
+        request = inference_pb2.GetModelRequest()
+        for _ in self._stubs[1:]:
+            try:
+                return await call(self._stub.GetModel(request, timeout=timeout_seconds))
+            except UnavailableError:
+                self._current += 1
+        return await call(self._stub.GetModel(request, timeout=timeout_seconds))
 
     async def stream(
         self, request: inference_pb2.GenerateRequest, timeout_seconds: float | None = 600.0
@@ -49,14 +79,29 @@ class InferenceClient:
         """Answer one request, event by event.
 
         Raises:
-            DvdError: What the router answered.
+            DvdError: What the router answered; UnavailableError where no router is left.
         """
-        generate = self._stub.Generate(request, timeout=timeout_seconds)
-        try:
-            async for response in each(generate):
-                yield response
-        finally:
-            generate.cancel()
+        began_at, num_failures = time.monotonic(), 0
+        answer = InterruptedStream(request)
+        while True:
+            left = _left(timeout_seconds, began_at)
+            generate = self._stub.Generate(answer.next_request(), timeout=left)
+            try:
+                async for response in each(generate):
+                    if answer.note(response):
+                        yield response
+                return
+            except DvdError as error:
+                num_failures += 1
+                if not self._goes_on(error, answer.has_begun, num_failures):
+                    raise
+            finally:
+                generate.cancel()
+            self._current += 1
+            self.num_resends += 1
+            rounds, is_within = divmod(num_failures, len(self._stubs))
+            if not is_within:
+                await asyncio.sleep(PAUSE_SECONDS * rounds)
 
     async def answer(
         self, request: inference_pb2.GenerateRequest, timeout_seconds: float | None = 600.0
@@ -79,8 +124,31 @@ class InferenceClient:
         return Answer("".join(text), tuple(token_ids), finished)
 
     async def close(self) -> None:
-        """Close the channel."""
-        await self._channel.close()
+        """Close every channel."""
+        for channel in self._channels:
+            await channel.close()
+
+    @property
+    def _stub(self) -> "inference_pb2_grpc.InferenceServiceAsyncStub":
+        return self._stubs[self._current % len(self._stubs)]
+
+    def _goes_on(self, error: DvdError, has_begun: bool, num_failures: int) -> bool:
+        """Whether another router, or this one again, may do better."""
+        if has_begun:
+            is_passing = isinstance(
+                error, UnavailableError | CancelledRequestError | OverloadedError
+            )
+            return is_passing and num_failures <= MAX_RESENDS
+        return isinstance(error, UnavailableError) and num_failures < len(self._stubs)
+
+
+def _left(timeout_seconds: float | None, began_at: float) -> float | None:
+    if timeout_seconds is None:
+        return None
+    left = timeout_seconds - (time.monotonic() - began_at)
+    if left <= 0:
+        raise DeadlineExpiredError("The deadline passed.")
+    return left
 
 
 def read_picture(

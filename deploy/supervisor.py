@@ -81,6 +81,11 @@ class Supervisor:
         """Every replica of the plan."""
         return tuple(self._replicas)
 
+    @property
+    def roster(self) -> Roster:
+        """The replicas that are ready now."""
+        return self._roster
+
     async def start(self) -> ClusterReady:
         """Start everything and wait until it answers.
 

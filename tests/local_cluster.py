@@ -80,7 +80,7 @@ async def local_cluster(
     ]
     for replica in (*visions, *languages):
         await roster.put(await replica.start(HOST))
-    router = Router(_settings(model_dir, options, supervisor))
+    router = Router(router_settings(model_dir, options, supervisor))
     ready = await router.start()
     await router.visions.wait_until_up(options.num_vision)
     await router.languages.wait_until_up(options.num_language)
@@ -95,7 +95,8 @@ async def local_cluster(
         await rpc.stop(0)
 
 
-def _settings(model_dir: Path, options: ClusterOptions, supervisor: str) -> RouterSettings:
+def router_settings(model_dir: Path, options: ClusterOptions, supervisor: str) -> RouterSettings:
+    """What a router of such a cluster is told."""
     longest = load_model_config(model_dir).max_context_tokens
     return RouterSettings(
         config=options.router,

@@ -23,16 +23,19 @@ def delta(text: str, *token_ids: int) -> Response:
 
 
 class Router(inference_pb2_grpc.InferenceServiceServicer):
-    """Answers every request with one script."""
+    """Answers every request with one script, or the first ones with scripts of their own."""
 
     def __init__(self, *script: Any) -> None:
         self.script = script
+        self.scripts: list[tuple[Any, ...]] = []
+        self.asked: list[inference_pb2.GenerateRequest] = []
 
     async def GetModel(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
         return inference_pb2.GetModelResponse(model="tiny")
 
     async def Generate(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802
-        for event in self.script:
+        self.asked.append(request)
+        for event in self.scripts.pop(0) if self.scripts else self.script:
             if isinstance(event, Exception):
                 raise event
             yield event
@@ -135,3 +138,49 @@ async def test_without_a_router_it_is_unavailable() -> None:
         with pytest.raises(UnavailableError):
             await client.model()
         await client.close()
+
+
+async def test_a_router_that_is_not_there_is_passed_by() -> None:
+    async with serving(ADD, Router()) as gone, serving(ADD, Router(STARTED, FINISHED)) as there:
+        await gone.server.stop(0)
+        client = InferenceClient(gone.address, there.address)
+        assert (await client.model()).model == "tiny"
+        assert (await client.answer(ask_about([], "Hello?"))).finished == FINISHED.finished
+        await client.close()
+
+
+async def test_an_answer_whose_router_is_lost_goes_on_at_the_next() -> None:
+    """Failure mode 27 at the client: one stream, nothing twice, nothing missing."""
+    lost = Router(STARTED, delta("a", 1), UnavailableError("Lost."))
+    rest = Router(STARTED, delta("b", 2), FINISHED)
+    async with serving(ADD, lost) as first, serving(ADD, rest) as second:
+        client = InferenceClient(first.address, second.address)
+        events = [event async for event in client.stream(ask_about([], "Hello?"))]
+        await client.close()
+    assert events == [STARTED, delta("a", 1), delta("b", 2), FINISHED]
+    (request,) = rest.asked
+    assert request.request_id == "r1"
+    assert [list(each.token_ids) for each in request.continue_from.answers] == [[1]]
+
+
+async def test_a_router_that_comes_back_goes_on_itself() -> None:
+    router = Router()
+    router.scripts = [
+        (STARTED, delta("a", 1), UnavailableError("Stopping.")),
+        (STARTED, delta("b", 2), FINISHED),
+    ]
+    async with serving(ADD, router) as loopback:
+        client = InferenceClient(loopback.address)
+        answer = await client.answer(ask_about([], "Hello?"))
+        await client.close()
+    assert (answer.text, answer.token_ids) == ("ab", (1, 2))
+
+
+async def test_what_follows_from_the_request_is_asked_of_one_router() -> None:
+    refusing, other = Router(STARTED, InvalidRequestError("No.")), Router(STARTED, FINISHED)
+    async with serving(ADD, refusing) as first, serving(ADD, other) as second:
+        client = InferenceClient(first.address, second.address)
+        with pytest.raises(InvalidRequestError):
+            await client.answer(ask_about([], "Hello?"))
+        await client.close()
+    assert other.asked == []
