@@ -171,6 +171,27 @@ class ResolutionConfig(StrictModel):
     overload: OverloadConfig | None = None
 
 
+PolicyName = Literal["least_work", "power_of_two", "round_robin", "affinity"]
+
+
+class PlacementConfig(StrictModel):
+    """Which replica takes the next piece of work.
+
+    Attributes:
+        vision: Policy for pictures. `least_work`: who will be done first, at its measured rate;
+            `power_of_two`: the better of two drawn at random; `round_robin`: each in turn;
+            `affinity`: the same replica for the same picture, while it is not much busier than
+            the others.
+        language: Policy for conversations; `affinity` goes by how a conversation begins.
+        affinity_bound: Most that a replica chosen by `affinity` may have to do, as a multiple of
+            the mean.
+    """
+
+    vision: PolicyName = "least_work"
+    language: PolicyName = "least_work"
+    affinity_bound: float = Field(default=1.25, ge=1)
+
+
 class HealthConfig(StrictModel):
     """How a router tells replicas that are lost from replicas that are busy.
 
@@ -204,7 +225,10 @@ class RouterConfig(StrictModel):
         max_images_per_request: Most pictures of one request.
         max_tiles_per_request: Most tiles of one request.
         default_deadline_seconds: Deadline of requests that set none.
-        retry_after_seconds: Delay named in refusals.
+        placement: Who takes the next piece of work.
+        priority_share: Part of every bound in flight that only requests of priority above 0 may
+            use.
+        retry_after_seconds: Delay named in refusals until it follows from how fast requests end.
         max_tiles_per_image: Most tiles of a picture that a request may ask for, thumbnail not
             counted; null takes the checkpoint's.
         apply_orientation: Whether pictures are turned upright as EXIF says. The published pipeline
@@ -227,6 +251,8 @@ class RouterConfig(StrictModel):
     max_images_per_request: PositiveInt = 64
     max_tiles_per_request: PositiveInt = 256
     default_deadline_seconds: PositiveFloat = 600.0
+    placement: PlacementConfig = PlacementConfig()
+    priority_share: float = Field(default=0.0, ge=0, le=0.9)
     retry_after_seconds: NonNegativeFloat = 1.0
     max_tiles_per_image: int | None = Field(default=None, ge=1, le=MAX_TILES)
     apply_orientation: bool = False

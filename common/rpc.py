@@ -36,6 +36,7 @@ MAX_MESSAGE_BYTES = 8 << 20
 # A half-open link is noticed after both: the peer is gone, and nothing says so.
 KEEPALIVE_MS = 10_000
 KEEPALIVE_TIMEOUT_MS = 5_000
+FIRST_RECONNECT_MS, LONGEST_RECONNECT_MS = 100, 1_000
 
 
 def message_options(max_message_bytes: int) -> ChannelOptions:
@@ -55,8 +56,14 @@ def message_options(max_message_bytes: int) -> ChannelOptions:
 
 def open_channel(address: str, max_message_bytes: int = MAX_MESSAGE_BYTES) -> grpc.aio.Channel:
     """Open a channel to a peer; reuse it for every call."""
-    # Replicas of one process tree must not share a connection pool that outlives a restart.
-    options = (*message_options(max_message_bytes), ("grpc.use_local_subchannel_pool", 1))
+    options = (
+        *message_options(max_message_bytes),
+        # Replicas of one process tree must not share a connection pool that outlives a restart.
+        ("grpc.use_local_subchannel_pool", 1),
+        # gRPC would wait for up to two minutes before it looks whether a peer is back.
+        ("grpc.initial_reconnect_backoff_ms", FIRST_RECONNECT_MS),
+        ("grpc.max_reconnect_backoff_ms", LONGEST_RECONNECT_MS),
+    )
     return grpc.aio.insecure_channel(address, options=options)
 
 

@@ -62,10 +62,12 @@ class EngineStats:
     Attributes:
         num_query_tokens: Prompt tokens, known at admission, that were looked up in the cache.
         num_hit_tokens: Those of them that were found there.
+        num_computed_tokens: Tokens that the model was run on.
     """
 
     num_query_tokens: int = 0
     num_hit_tokens: int = 0
+    num_computed_tokens: int = 0
 
     def note_admitted(self, sequences: tuple[Sequence, ...]) -> None:
         """Count the sequences that a step admits."""
@@ -297,6 +299,7 @@ class LanguageEngine:
         else:
             with self._blocks_lock:
                 self._advance(plan, sampled)
+            self.stats.num_computed_tokens += sum(chunk.num_tokens for chunk in plan.chunks)
         return True
 
     def warm_up(self) -> None:

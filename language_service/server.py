@@ -88,6 +88,8 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
             running_requests=self._engine.running_requests,
             waiting_requests=self._engine.waiting_requests + self._inbox.waiting_requests,
             outstanding_work=self._engine.outstanding_tokens,
+            completed_work=self._engine.stats.num_computed_tokens,
+            busy_seconds=self._engine.forward_seconds,
         )
 
     def _event(self, event: AnswerEvent) -> language_pb2.LanguageServiceGenerateResponse:

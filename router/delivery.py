@@ -111,9 +111,10 @@ class PictureDelivery:
         image = self.request.images[index]
         planned = None if mask is None else PlannedPush(mask, self.language.dtype)
         attempts = Attempts(self.pictures.failed)
+        work, key = image.grid.num_tiles, image.key
         while True:
             await attempts.pause(self.visions, self.deadline)
-            with self.visions.lease(image.grid.num_tiles, attempts.failed) as replica:
+            with self.visions.lease(work, attempts.failed, key) as replica:
                 try:
                     with replica.judged():
                         encoding = await replica.client.encode(

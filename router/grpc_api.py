@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 
 from common.config import RouterConfig
-from common.errors import CancelledRequestError, DvdError
+from common.errors import CancelledRequestError, DvdError, InvalidRequestError
 from common.rpc import RpcContext, remaining_seconds
 from common.sampling_wire import WIRE_FINISH_REASONS, write_choice, write_stop
 from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
@@ -23,6 +24,7 @@ from router.language_client import AnswerDelta
 from router.metrics import RouterMetrics
 from router.pipeline import AnswerEvent, Pipeline
 from router.resolution_options import WIRE_SCOPES
+from router.tenants import MAX_TENANT_CHARACTERS, TENANT_HEADER
 from router.validation import RequestValidator, ServedModel
 
 SERVICE_NAME = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
@@ -51,7 +53,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         with self._counted():
             left = remaining_seconds(context)
             deadline = Deadline.after(left or self._config.default_deadline_seconds)
+            tenant = tenant_of(context)
             valid = await asyncio.to_thread(self._validator.validate, request)
+            valid = replace(valid, tenant=tenant)
             # Closed here and not by the garbage collector, so that all is given back at once.
             async with aclosing(self._pipeline.answer(valid, deadline)) as events:
                 async for event in events:
@@ -102,6 +106,24 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self._metrics.resumptions.inc(event.num_resumptions)
         if event.usage.completion_tokens:
             self._metrics.time_to_first_token.observe(event.seconds.time_to_first_token)
+
+
+def tenant_of(context: RpcContext) -> str:
+    """On whose behalf a call is made, by its metadata; empty where that is not said.
+
+    Raises:
+        InvalidRequestError: The name cannot be one.
+    """
+    for key, value in context.invocation_metadata() or ():
+        if key == TENANT_HEADER:
+            name = str(value)
+            if len(name) > MAX_TENANT_CHARACTERS or not (name.isascii() and name.isprintable()):
+                raise InvalidRequestError(
+                    f"A tenant has at most {MAX_TENANT_CHARACTERS} printable ASCII characters.",
+                    TENANT_HEADER,
+                )
+            return name
+    return ""
 
 
 def _response(event: AnswerEvent, model: str) -> inference_pb2.GenerateResponse:

@@ -11,6 +11,7 @@ from router.admission import Admission
 from router.language_client import LanguageClient
 from router.replica_health import HealthState
 from router.replica_pool import ReplicaPool
+from router.standing import Refusal
 from router.vision_client import VisionClient
 
 Pool: TypeAlias = ReplicaPool[Any]
@@ -62,6 +63,13 @@ class RouterMetrics:
             "dvd_resumptions", "Times that a finished answer went on at another replica.",
             registry=self.registry,
         )  # fmt: skip
+        self.refusals = Counter(
+            "dvd_refusals", "Requests refused at the door, by cause.", ["cause"],
+            registry=self.registry,
+        )  # fmt: skip
+        for cause in Refusal:
+            self.refusals.labels(cause.value)
+        admission.on_refusal = lambda cause: self.refusals.labels(cause.value).inc()
         self.time_to_first_token = Histogram(
             "dvd_time_to_first_token_seconds", "From arrival to the first token.",
             buckets=FIRST_TOKEN_BUCKETS, registry=self.registry,

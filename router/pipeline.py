@@ -25,6 +25,7 @@ from common.errors import DvdError, EmbeddingRejectedError, StrandedError, Unava
 from common.model_config import ModelConfig
 from common.resolution_rule import ResolutionThresholds
 from router.admission import Admission
+from router.affinity_key import conversation_start
 from router.answer import (
     AnswerDecided,
     AnswerFinished,
@@ -49,6 +50,8 @@ from router.replica_pool import ReplicaPool
 from router.requests import ValidRequest
 from router.resumption import Progress
 from router.score_memory import ScoreMemory
+from router.standing import Standing
+from router.token_estimates import TokenEstimates
 from router.vision_client import VisionClient
 
 log = logging.getLogger(__name__)
@@ -73,6 +76,7 @@ class Pipeline:
         overload: OverloadConfig | None = None,
     ) -> None:
         self._model = model
+        self._estimates = TokenEstimates(model)
         self._overload = overload
         self._memory = memory
         self._admission = admission
@@ -88,12 +92,14 @@ class Pipeline:
         Raises:
             DvdError: The request ends without an answer.
         """
-        with self._admission.admit(request.cost):
+        standing = Standing(request.tenant, request.priority, deadline.remaining())
+        with self._admission.admit(request.cost, standing):
             progress = self._begin(request)
-            attempts = progress.attempts
+            attempts, start = progress.attempts, conversation_start(request)
             while True:
                 await attempts.pause(self._languages, deadline)
-                with self._languages.lease(request.cost.tokens, attempts.failed) as language:
+                work = self._estimates.work(progress.request, progress.known(self._memory))
+                with self._languages.lease(work, attempts.failed, start) as language:
                     if not attempts.num_failures:
                         yield progress.started
                     try:
@@ -141,7 +147,9 @@ class Pipeline:
             with survivable(), language.judged():
                 async for event in stream.events():
                     if isinstance(event, AnswerEnd):
-                        yield self._finished(progress, event)
+                        finished = self._finished(progress, event)
+                        self._estimates.note(finished.usage, order.request.sampling.num_choices)
+                        yield finished
                         return
                     progress.note(event)
                     yield event

@@ -14,7 +14,7 @@ from common.config import HealthConfig
 from common.errors import DvdError, UnavailableError, UnreachableError
 from common.types import ReplicaAddress
 from protos.dvd.v1 import embedding_pb2, replica_pb2
-from router.policies import ReplicaLoad
+from router.fleet_member import LoadSnapshot
 from router.replica_health import HealthState, ProbeResult, ReplicaHealth
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class PooledReplica(Generic[C]):
         connect: Callable[[ReplicaAddress], C],
         on_change: Callable[[], None],
         health: HealthConfig,
+        on_load: Callable[[LoadSnapshot], None] = lambda _: None,
     ) -> None:
         """Open a client; nothing is asked before `watch`.
 
@@ -58,16 +59,16 @@ class PooledReplica(Generic[C]):
             address: Its entry in the roster.
             connect: Opens a client.
             on_change: Told when it begins or ceases to take work.
-            health: When it does.
+            health: When it takes work.
+            on_load: Told of every report.
         """
         self.address = address
         self.client = connect(address)
         self.dtype: embedding_pb2.DType = embedding_pb2.D_TYPE_UNSPECIFIED
         self.placed_work = 0
-        self.reported_work = 0
-        self.last_placed = 0
         self._connect = connect
         self._on_change = on_change
+        self._on_load = on_load
         self._config = health
         self._health = ReplicaHealth(health)
         self._was_up = False
@@ -157,7 +158,7 @@ class PooledReplica(Generic[C]):
 
     async def _take_reports(self) -> None:
         async for load in self.client.watch_load():
-            self.reported_work = load.outstanding_work
+            self._on_load(_snapshot(load))
             self._health.note_report(load.outstanding_work, _now())
             self._wake.set()
 
@@ -216,10 +217,14 @@ class PooledReplica(Generic[C]):
             self._was_up = self.is_up
             self._on_change()
 
-    def load(self) -> ReplicaLoad:
-        """What the placement policy sees."""
-        work = max(self.placed_work, self.reported_work)
-        return ReplicaLoad(self.address.name, work, self.last_placed)
+
+def _snapshot(load: replica_pb2.LoadReport) -> LoadSnapshot:
+    return LoadSnapshot(
+        outstanding_work=load.outstanding_work,
+        completed_work=load.completed_work,
+        busy_seconds=load.busy_seconds,
+        waiting_requests=load.waiting_requests,
+    )
 
 
 def is_own_failure(error: DvdError) -> bool:

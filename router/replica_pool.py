@@ -2,18 +2,24 @@
 
 The roster says who exists; a load stream to each says who is alive and how busy. A replica takes
 work once it has confirmed who it is and that it serves our model, and no more when its stream
-breaks. Whoever serves another model is refused, with both fingerprints in the log.
+breaks. Whoever serves another model is refused, with both fingerprints in the log. Who of those
+that take work gets the next piece is for a policy to say.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Generic
 
 from common.config import HealthConfig
 from common.errors import UnavailableError
 from common.types import ReplicaAddress, ReplicaRole
-from router.policies import least_work
+from router.affinity_key import affinity_key
+from router.fleet import Fleet
+from router.fleet_member import FleetMember, LoadSnapshot
+from router.policies import Ask, LeastWork, Policy
 from router.pooled_replica import C, PooledReplica, log_mismatch
 
 
@@ -26,6 +32,9 @@ class ReplicaPool(Generic[C]):
         fingerprint: str,
         connect: Callable[[ReplicaAddress], C],
         health: HealthConfig | None = None,
+        policy: Policy | None = None,
+        seed: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start empty.
 
@@ -34,6 +43,10 @@ class ReplicaPool(Generic[C]):
             fingerprint: Only replicas that serve this model are used.
             connect: Opens a client.
             health: When replicas are taken out of use; None for the usual.
+            policy: Who gets the next piece of work; None for who has least to do.
+            seed: Of the order in which idle replicas are first taken, of which each router should
+                have its own; None for that of the roster.
+            clock: Seconds, monotonic.
         """
         self._role = role
         self._fingerprint = fingerprint
@@ -43,7 +56,10 @@ class ReplicaPool(Generic[C]):
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._finishing: dict[asyncio.Task[None], C] = {}
         self._refused: set[ReplicaAddress] = set()
-        self._placements = 0
+        self._policy = policy or LeastWork()
+        self._clock = clock
+        self._fleet = Fleet(seed)
+        self._members: dict[str, FleetMember] = {}
         self._changed = asyncio.Event()
 
     @property
@@ -93,33 +109,42 @@ class ReplicaPool(Generic[C]):
                 await self._drop(name, may_finish=entry is None)
         for name, entry in wanted.items():
             if name not in self._replicas:
-                replica = PooledReplica(entry, self._connect, self._changed.set, self._health)
-                self._replicas[name] = replica
-                self._watches[name] = asyncio.create_task(replica.watch())
+                self._join(entry)
 
     @contextmanager
     def lease(
-        self, work: int, avoid: Collection[ReplicaAddress] = ()
+        self, work: int, avoid: Collection[ReplicaAddress] = (), key: bytes = b""
     ) -> Iterator[PooledReplica[C]]:
         """Place work on a replica for the length of the context.
 
         Args:
             work: Its cost, in the role's unit.
             avoid: Replicas that have failed this work; taken only if there are no others.
+            key: Names what a replica may still hold of it; equal keys may go to one replica.
 
         Raises:
             UnavailableError: No replica takes work.
         """
-        up = [replica for replica in self._replicas.values() if replica.is_up]
-        others = [replica for replica in up if replica.address not in avoid]
-        if not up:
+        if not self._fleet.num_up:
             raise UnavailableError(f"No {self._role} replica is ready.")
-        name = least_work([replica.load() for replica in others or up])
-        replica = self._replicas[name]
-        self._placements += 1
-        replica.last_placed = self._placements
-        with replica.leased(work):
-            yield replica
+        avoided = [self._members[each.name] for each in avoid if self._is_here(each)]
+        ask, now = Ask(work, affinity_key(key), tuple(avoided)), self._clock()
+        member = self._policy.choose(self._fleet, ask, now)
+        replica = self._replicas[member.name]
+        placement = self._fleet.place(member, work, now)
+        try:
+            with replica.leased(work):
+                yield replica
+        finally:
+            self._fleet.finish(member, placement)
+
+    def seconds_to_finish(self, work: int) -> float:
+        """How long the least busy replica would need for new work behind all that it has.
+
+        Returns:
+            0 where it could begin at once, or where that is not known.
+        """
+        return self._fleet.seconds_to_finish(work, self._clock())
 
     async def close(self) -> None:
         """Drop every replica, and cut who is still finishing."""
@@ -128,6 +153,31 @@ class ReplicaPool(Generic[C]):
         for task, client in list(self._finishing.items()):
             task.cancel()
             await client.close()
+
+    def _join(self, entry: ReplicaAddress) -> None:
+        member = self._fleet.join(entry.name, affinity_key(entry.name.encode()), self._clock())
+        replica = PooledReplica(
+            entry,
+            self._connect,
+            partial(self._note_change, entry.name),
+            self._health,
+            partial(self._note_load, member),
+        )
+        self._replicas[entry.name], self._members[entry.name] = replica, member
+        self._watches[entry.name] = asyncio.create_task(replica.watch())
+
+    def _is_here(self, address: ReplicaAddress) -> bool:
+        replica = self._replicas.get(address.name)
+        return replica is not None and replica.address == address
+
+    def _note_change(self, name: str) -> None:
+        replica = self._replicas.get(name)
+        if replica is not None:
+            self._fleet.set_up(self._members[name], is_up=replica.is_up)
+        self._changed.set()
+
+    def _note_load(self, member: FleetMember, load: LoadSnapshot) -> None:
+        self._fleet.report(member, load, self._clock())
 
     def _refuse(self, strangers: Iterable[ReplicaAddress]) -> None:
         refused = set(strangers)
@@ -138,6 +188,7 @@ class ReplicaPool(Generic[C]):
     async def _drop(self, name: str, may_finish: bool) -> None:
         self._watches.pop(name).cancel()
         replica = self._replicas.pop(name)
+        self._fleet.leave(self._members.pop(name))
         if not (may_finish and replica.is_leased):
             await replica.client.close()
             return

@@ -78,6 +78,8 @@ class ValidRequest:
         thresholds: Of the resolution rule; None without a gate.
         cost: What it takes.
         priority: Steps of head start over other requests.
+        tenant: On whose behalf it is asked.
+        text_tokens: Those of its text, estimated from its bytes.
         continue_from: Where a stream that was cut off goes on; None for a new one.
     """
 
@@ -89,4 +91,6 @@ class ValidRequest:
     thresholds: ResolutionThresholds | None
     cost: RequestCost
     priority: int = 0
+    tenant: str = ""
+    text_tokens: int = 0
     continue_from: ContinueFrom | None = None

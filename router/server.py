@@ -6,6 +6,7 @@ Started by the supervisor with its settings as JSON on stdin; says on stdout whe
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
 import socket
 import sys
@@ -27,6 +28,7 @@ from router.grpc_api import SERVICE_NAME, InferenceServicer
 from router.language_client import LanguageClient
 from router.metrics import RouterMetrics
 from router.pipeline import Pipeline
+from router.policies import make_policy
 from router.replica_pool import ReplicaPool
 from router.requests import RequestCost
 from router.roster import follow_roster
@@ -35,6 +37,10 @@ from router.validation import ServedModel
 from router.vision_client import VisionClient
 
 log = logging.getLogger(__name__)
+
+# Work that came later may end earlier, where batches are shared, and answers may be short: what
+# cannot end in half the time that all that waits would take will not end in time.
+CERTAIN_SHARE = 0.5
 
 
 class RouterSettings(StrictModel):
@@ -80,20 +86,24 @@ class Router:
         self._settings = settings
         config = settings.config
         model_config = load_model_config(settings.model_dir)
-        self.admission = Admission(_bounds(config))
-        message_bytes = config.max_request_bytes
+        message_bytes, seed = config.max_request_bytes, secrets.randbits(63)
         self.visions = ReplicaPool(
             ReplicaRole.VISION,
             settings.fingerprint,
             lambda address: VisionClient(address, message_bytes),
             config.health,
+            make_policy(config.placement, config.placement.vision, seed),
+            seed,
         )
         self.languages = ReplicaPool(
             ReplicaRole.LANGUAGE,
             settings.fingerprint,
             lambda address: LanguageClient(address, message_bytes),
             config.health,
+            make_policy(config.placement, config.placement.language, seed),
+            seed,
         )
+        self.admission = Admission(_bounds(config), self._least_seconds)
         self.metrics = RouterMetrics(self.admission, self.visions, self.languages)
         pipeline = Pipeline(
             model_config,
@@ -145,6 +155,14 @@ class Router:
         if self._metrics_server is not None:
             self._metrics_server.close()
 
+    def _least_seconds(self, cost: RequestCost) -> float:
+        """Least time in which a request could end, stages overlapping at best."""
+        # Its own answer may be short, so only what is before it counts.
+        seconds = self.languages.seconds_to_finish(1)
+        if cost.tiles:
+            seconds = max(seconds, self.visions.seconds_to_finish(cost.tiles))
+        return CERTAIN_SHARE * seconds
+
     async def _on_roster(self, roster: Sequence[ReplicaAddress]) -> None:
         await self.visions.update(roster)
         await self.languages.update(roster)
@@ -159,6 +177,7 @@ def _bounds(config: RouterConfig) -> AdmissionBounds:
             image_bytes=config.max_retained_image_bytes,
         ),
         retry_after_seconds=config.retry_after_seconds,
+        priority_share=config.priority_share,
     )
 
 

@@ -73,7 +73,8 @@ class RequestValidator:
         images: list[ValidImage] = []
         messages = self._messages(wire, images)
         sampling = validate_sampling(wire.sampling)
-        cost = self._cost(messages, images, sampling)
+        text_tokens = _text_tokens(messages)
+        cost = self._cost(text_tokens, images, sampling)
         valid = ValidRequest(
             request_id=request_id,
             messages=messages,
@@ -83,6 +84,7 @@ class RequestValidator:
             thresholds=self._resolution.thresholds(wire),
             cost=cost,
             priority=self._priority(wire.priority),
+            text_tokens=text_tokens,
         )
         return replace(valid, continue_from=read_continue_from(wire, valid))
 
@@ -179,7 +181,7 @@ class RequestValidator:
 
     def _cost(
         self,
-        messages: tuple[PromptMessage, ...],
+        text_tokens: int,
         images: list[ValidImage],
         sampling: SamplingRequest,
     ) -> RequestCost:
@@ -197,19 +199,22 @@ class RequestValidator:
                 f"the context has {self._model.max_context_tokens}.",
                 "messages",
             )
-        text_bytes = sum(
-            len(part.text.encode())
-            for message in messages
-            for part in message.parts
-            if isinstance(part, TextPart)
-        )
         answer_tokens = min(
             sampling.max_tokens or ASSUMED_ANSWER_TOKENS, self._model.max_context_tokens
         )
         return RequestCost(
             tiles=tiles,
-            tokens=visual_tokens
-            + text_bytes // BYTES_PER_TOKEN
-            + sampling.num_choices * answer_tokens,
+            tokens=visual_tokens + text_tokens + sampling.num_choices * answer_tokens,
             image_bytes=sum(len(image.data) for image in images),
         )
+
+
+def _text_tokens(messages: tuple[PromptMessage, ...]) -> int:
+    """Estimate the tokens of all text from its bytes."""
+    num_bytes = sum(
+        len(part.text.encode())
+        for message in messages
+        for part in message.parts
+        if isinstance(part, TextPart)
+    )
+    return num_bytes // BYTES_PER_TOKEN

@@ -29,11 +29,13 @@ class EncodePass:
         parts: What is in it.
         features: [T, P, d]; not to be read before its end.
         ended: Happens at its end; None where it is over.
+        began_at: When its tiles were taken, on the engine's clock.
     """
 
     parts: tuple[BatchPart, ...]
     features: torch.Tensor
     ended: torch.cuda.Event | None
+    began_at: float
 
 
 class EncodePasses:
@@ -53,6 +55,8 @@ class EncodePasses:
         self._stats = stats
         self._clock = clock
         self._running: EncodePass | None = None
+        self._taken_at = 0.0
+        self._busy_until = 0.0
 
     def run(self) -> bool:
         """Launch the next pass, if it is time, and hand out the results of the one before.
@@ -78,13 +82,13 @@ class EncodePasses:
         return bool(parts) or before is not None
 
     def _take_parts(self) -> tuple[BatchPart, ...]:
-        now = self._clock()
+        self._taken_at = now = self._clock()
         return () if self._queue.seconds_to_wait(now) else self._queue.take_batch(now)
 
     def _launch(self, parts: tuple[BatchPart, ...], batch: LoadedBatch) -> EncodePass | None:
         try:
             features = self._model.encode(self._device.begin(batch))[: batch.num_tiles]
-            return EncodePass(parts, features, self._device.launched())
+            return EncodePass(parts, features, self._device.launched(), self._taken_at)
         except RuntimeError as error:
             self._fail(parts, error)
             return None
@@ -108,6 +112,9 @@ class EncodePasses:
                 part.job.keep(part.run, share, now)
             self._stats.num_batches += 1
             self._stats.num_tiles += len(over.features)
+            # Passes overlap; no time is counted twice.
+            self._stats.busy_seconds += now - max(over.began_at, self._busy_until)
+            self._busy_until = now
             for part in over.parts:
                 if not part.job.remaining_tiles:
                     self._finish(part.job)

@@ -15,6 +15,7 @@ class EngineStats:
             resolution.
         num_projected_tiles: Tiles projected.
         num_compressed_tiles: Those of them at compressed resolution.
+        busy_seconds: Time in the vision transformer, on the engine's clock.
     """
 
     num_batches: int = 0
@@ -23,3 +24,4 @@ class EngineStats:
     num_unscored_tiles: int = 0
     num_projected_tiles: int = 0
     num_compressed_tiles: int = 0
+    busy_seconds: float = 0.0

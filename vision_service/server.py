@@ -110,5 +110,7 @@ class VisionServicer(vision_pb2_grpc.VisionServiceServicer):
         return replica_pb2.LoadReport(
             running_requests=self._engine.running_images,
             waiting_requests=self._engine.waiting_images,
-            outstanding_work=self._engine.outstanding_tiles,
+            outstanding_work=self._engine.outstanding_tiles + self._engine.coming_tiles,
+            completed_work=self._engine.stats.num_tiles,
+            busy_seconds=self._engine.stats.busy_seconds,
         )

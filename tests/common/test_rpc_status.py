@@ -31,6 +31,7 @@ ON_THE_WIRE = [
     errors.UnavailableError("No vision replica is ready.\nTry again: 100 %."),
     errors.UnreachableError("A replica cannot be reached."),
     errors.StrandedError("The language replica cannot be reached."),
+    errors.WrongStateError("vision-0 is the only one."),
 ]
 
 

@@ -184,3 +184,13 @@ async def test_what_follows_from_the_request_is_asked_of_one_router() -> None:
             await client.answer(ask_about([], "Hello?"))
         await client.close()
     assert other.asked == []
+
+
+async def test_several_routers_that_are_all_lost_at_once_are_asked_again() -> None:
+    router = Router(STARTED, FINISHED)
+    router.scripts = [(UnavailableError("Starting."),)] * 3
+    async with serving(ADD, router) as loopback:
+        client = InferenceClient(loopback.address, loopback.address)
+        assert (await client.answer(ask_about([], "Hello?"))).finished == FINISHED.finished
+        await client.close()
+    assert len(router.asked) == 4

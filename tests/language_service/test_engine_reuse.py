@@ -162,7 +162,10 @@ def test_what_is_not_finite_is_not_kept(model: PreTrainedModel) -> None:
 
 def test_hits_are_counted(engine: LanguageEngine) -> None:
     before = engine.stats.num_hit_tokens, engine.stats.num_query_tokens
-    ask(engine, SEEN)
+    computed = engine.stats.num_computed_tokens
+    num_answered = len(ask(engine, SEEN).token_ids)
+    # All but one token of the prompt was held, and the answer's last token is never run.
+    assert engine.stats.num_computed_tokens - computed == num_answered
     after = engine.stats.num_hit_tokens, engine.stats.num_query_tokens
     assert after[0] - before[0] == SEEN.num_tokens - 1
     assert after[1] - before[1] == SEEN.num_tokens

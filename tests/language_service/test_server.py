@@ -79,8 +79,8 @@ class IdleEngine:
     waiting_requests: int = 3
     outstanding_tokens: int = 40
     num_preemptions: int = 0
-    forward_seconds: float = 0.0
-    stats: EngineStats = field(default_factory=EngineStats)
+    forward_seconds: float = 1.5
+    stats: EngineStats = field(default_factory=lambda: EngineStats(num_computed_tokens=50))
 
 
 class Server:
@@ -214,4 +214,5 @@ async def test_it_tells_who_it_is_and_how_busy() -> None:
     watch = servicer.WatchLoad(None, None)
     load = (await anext(watch)).load
     assert (load.running_requests, load.waiting_requests, load.outstanding_work) == (2, 3, 40)
+    assert (load.completed_work, load.busy_seconds) == (50, 1.5)
     await watch.aclose()

@@ -12,6 +12,7 @@ from common.tiling import TileGrid, TilingOptions
 from common.types import FinishReason, ReplicaAddress, ReplicaRole, ResolutionScope, SamplingRequest
 from protos.dvd.v1 import embedding_pb2, replica_pb2
 from router.language_client import Acceptance, AnswerDelta, AnswerEnd, AnswerOrder
+from router.policies import Policy
 from router.replica_pool import ReplicaPool
 from router.requests import RequestCost, ValidImage, ValidRequest
 from router.vision_client import Destination, Encoding, PlannedPush, PushReceipt
@@ -256,16 +257,20 @@ async def take(outcomes: list[Outcome]) -> None:
         await outcome.wait()
 
 
-def empty_pool(role: ReplicaRole, *replicas: FakeReplica) -> ReplicaPool[FakeReplica]:
+def empty_pool(
+    role: ReplicaRole, *replicas: FakeReplica, policy: Policy | None = None
+) -> ReplicaPool[FakeReplica]:
     """A pool that reaches these fakes once they are in the roster."""
     by_name = {replica.address.name: replica for replica in replicas}
-    return ReplicaPool(role, FINGERPRINT, lambda entry: by_name[entry.name])
+    return ReplicaPool(role, FINGERPRINT, lambda entry: by_name[entry.name], policy=policy)
 
 
 @asynccontextmanager
-async def pool_of(*replicas: FakeReplica) -> AsyncIterator[ReplicaPool[FakeReplica]]:
+async def pool_of(
+    *replicas: FakeReplica, policy: Policy | None = None
+) -> AsyncIterator[ReplicaPool[FakeReplica]]:
     """A pool in which these fakes are up and idle."""
-    pool = empty_pool(replicas[0].address.role, *replicas)
+    pool = empty_pool(replicas[0].address.role, *replicas, policy=policy)
     for fake in replicas:
         fake.reports.put_nowait(0)
     await pool.update([fake.address for fake in replicas])

@@ -1,7 +1,8 @@
 """Bounds on what is outstanding."""
 
+import math
 from contextlib import ExitStack, suppress
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from common.errors import OverloadedError
 from router.admission import Admission, AdmissionBounds
 from router.requests import RequestCost
+from router.standing import Refusal, Standing
 
 BOUNDS = AdmissionBounds(
     requests=3, cost=RequestCost(tiles=10, tokens=100, image_bytes=1000), retry_after_seconds=2.5
@@ -125,3 +127,84 @@ def test_no_bound_is_ever_exceeded_and_all_ends_at_zero(
     for stack in held:
         stack.close()
     assert outstanding(admission) == (0, 0, 0, 0)
+
+
+class Door:
+    """An admission of two requests at most, on a clock of its own, that tells its refusals."""
+
+    def __init__(self, expected_seconds: float = 0.0, priority_share: float = 0.0) -> None:
+        self.now = 0.0
+        self.refusals: list[Refusal] = []
+        bounds = replace(BOUNDS, requests=4, priority_share=priority_share)
+        self.admission = Admission(bounds, lambda _: expected_seconds, lambda: self.now)
+        self.admission.on_refusal = self.refusals.append
+        self.held = ExitStack()
+
+    def asks(self, tenant: str = "", priority: int = 0, seconds_left: float = math.inf) -> bool:
+        """Ask for one request that then runs on; whether it was admitted."""
+        standing = Standing(tenant, priority, seconds_left)
+        try:
+            self.held.enter_context(self.admission.admit(NOTHING, standing))
+        except OverloadedError:
+            return False
+        return True
+
+
+def test_the_last_part_of_the_bounds_is_for_higher_priority() -> None:
+    door = Door(priority_share=0.25)
+    asked = [door.asks(), door.asks(), door.asks(), door.asks(), door.asks(priority=1)]
+    assert asked == [True, True, True, False, True]
+    assert not door.asks(priority=1)
+    assert door.refusals == [Refusal.REQUESTS] * 2
+
+
+def test_a_tenant_that_takes_all_gives_way_to_another_one() -> None:
+    door = Door()
+    greedy = [ExitStack() for _ in range(4)]
+    for stack in greedy:
+        stack.enter_context(door.admission.admit(NOTHING, Standing("greedy")))
+    assert not door.asks("late")
+    greedy[0].close()
+    assert not door.asks("greedy")
+    assert door.asks("late")
+    assert door.refusals == [Refusal.REQUESTS, Refusal.TENANT]
+
+
+def test_what_cannot_end_by_its_deadline_is_refused_at_once_with_the_excess_as_delay() -> None:
+    door = Door(expected_seconds=8.0)
+    assert door.asks(seconds_left=1.0)  # nothing else is outstanding: the estimate may be wrong
+    with pytest.raises(OverloadedError, match="cannot end by its deadline") as caught:
+        door.held.enter_context(door.admission.admit(NOTHING, Standing(seconds_left=5.0)))
+    assert caught.value.retry_after_seconds == pytest.approx(3.0)
+    assert door.asks(seconds_left=9.0)
+    assert door.asks(priority=1, seconds_left=5.0)
+    assert door.refusals == [Refusal.DEADLINE]
+
+
+def test_the_delay_follows_from_how_fast_requests_end() -> None:
+    door = Door()
+    for _ in range(200):
+        with door.admission.admit(NOTHING):
+            door.now += 0.25
+    while door.asks():
+        pass
+    with pytest.raises(OverloadedError) as caught, door.admission.admit(NOTHING):
+        pass
+    assert caught.value.retry_after_seconds == pytest.approx(0.5, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cause"),
+    [
+        (RequestCost(6, 0, 0), Refusal.TILES),
+        (RequestCost(0, 51, 0), Refusal.TOKENS),
+        (RequestCost(0, 0, 501), Refusal.IMAGE_BYTES),
+    ],
+)
+def test_every_refusal_is_told_by_its_cause(wanted: RequestCost, cause: Refusal) -> None:
+    door = Door()
+    with ExitStack() as held:
+        held.enter_context(door.admission.admit(RequestCost(5, 50, 500)))
+        with pytest.raises(OverloadedError):
+            held.enter_context(door.admission.admit(wanted))
+    assert door.refusals == [cause]

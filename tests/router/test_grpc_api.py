@@ -71,9 +71,13 @@ class Context:
     """A call with so much time left."""
 
     seconds: float | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
 
     def time_remaining(self) -> float | None:
         return self.seconds
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return self.metadata
 
 
 class Door:
@@ -296,3 +300,26 @@ async def test_what_is_decided_and_the_end_of_an_answer_are_told() -> None:
         stop=inference_pb2.StopMatch(text="x"),
         completion_tokens=3,
     )
+
+
+@pytest.mark.parametrize(
+    ("metadata", "tenant"),
+    [((), ""), ((("user-agent", "me"), ("x-dvd-tenant", "acme")), "acme")],
+)
+async def test_the_metadata_says_on_whose_behalf(
+    metadata: tuple[tuple[str, str], ...], tenant: str
+) -> None:
+    door = Door()
+    call = door.servicer.Generate(user(text()), Context(metadata=metadata))
+    assert [event async for event in call]
+    assert door.pipeline.asked[0][0].tenant == tenant
+
+
+@pytest.mark.parametrize("name", ["x" * 129, "two\nlines"])
+async def test_what_cannot_be_a_tenant_is_refused_by_its_header(name: str) -> None:
+    door = Door()
+    call = door.servicer.Generate(user(text()), Context(metadata=(("x-dvd-tenant", name),)))
+    with pytest.raises(InvalidRequestError) as caught:
+        await anext(call)
+    assert caught.value.field == "x-dvd-tenant"
+    assert not door.pipeline.asked

@@ -212,7 +212,7 @@ async def test_what_is_held_is_counted_while_it_is_held() -> None:
         await anext(answer)
         held = made.admission
         assert (held.requests, held.tiles, held.tokens, held.image_bytes) == (1, 3, 10, 100)
-        assert made.languages._replicas["language-0"].placed_work == 10
+        assert made.languages._replicas["language-0"].placed_work == 3 * TOKENS_PER_TILE + 8
         await answer.aclose()
 
 
@@ -377,3 +377,41 @@ async def test_a_cancellation_is_not_lost_between_delivery_and_answer() -> None:
         made.language.streams[0].end = CancelsItsCaller()
         with pytest.raises(asyncio.CancelledError):
             await following
+
+
+@in_virtual_time
+async def test_vision_never_encodes_what_language_has_not_accepted() -> None:
+    async with parts() as made:
+        made.language.accept_outcome = asyncio.Event()
+        answer = made.answer(request(2, 1))
+        await anext(answer)
+        waiting = asyncio.create_task(anext(answer))
+        await settle()
+        assert made.journal == ["open"]
+        made.language.accept_outcome.set()
+        await waiting
+        await answer.aclose()
+    assert made.journal[1:3] == ["accepted", "encode a vision-0"]
+
+
+@in_virtual_time
+async def test_what_language_refuses_is_never_encoded() -> None:
+    async with parts() as made:
+        made.language.accept_outcome = OverloadedError("Full.", retry_after_seconds=3.0)
+        error = await failure(made, request(2, 1))
+    assert isinstance(error, OverloadedError)
+    assert error.retry_after_seconds == 3.0
+    assert not any(line.startswith("encode") for line in made.journal)
+
+
+@in_virtual_time
+async def test_tenant_priority_and_deadline_count_at_the_door() -> None:
+    async with parts() as made:
+        first = made.answer(replace(request(), tenant="a"))
+        await anext(first)
+        second = made.answer(replace(request(), tenant="b"))
+        await anext(second)
+        await first.aclose()
+        error = await failure(made, replace(request(), tenant="b"))
+        assert error.message == "The tenant's share is used up; try again later."
+        await second.aclose()

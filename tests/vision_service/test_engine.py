@@ -163,6 +163,19 @@ def test_embeddings_are_ready_for_the_wire(
     assert len(tensor_bytes(projected.result(0).embeddings)) == 16 * 24 * element_bytes
 
 
+def test_it_counts_what_it_has_done_and_the_time_it_took(
+    engine: VisionEngine, tile: Callable[[bytes], TiledImage]
+) -> None:
+    engine.submit_encode(b"a", tile(pictures.shapes(224, 112)))
+    drain(engine)
+    stats = engine.stats
+    first = stats.busy_seconds
+    assert stats.num_tiles > 0
+    assert first > 0
+    drain(engine)
+    assert stats.busy_seconds == first
+
+
 def test_timings_add_up(engine: VisionEngine, tile: Callable[[bytes], TiledImage]) -> None:
     future = engine.submit_encode(b"a", tile(pictures.shapes(112, 112)))
     drain(engine)

@@ -1,5 +1,6 @@
 """What reaches the encoder of an `Encode` call, and what is refused before it does."""
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from common.image_options import ImageOptions
 from common.model_config import ModelConfig
 from common.tiling import MAX_TILES, TileGrid
 from protos.dvd.v1 import embedding_pb2, replica_pb2, vision_pb2
+from vision_service.engine_stats import EngineStats
 from vision_service.images import ScoredImage
 from vision_service.requests import EncodeResult, EncodeTask, PlannedPush
 from vision_service.server import VisionServicer
@@ -71,3 +73,29 @@ async def test_more_tiles_than_any_picture_may_have_are_refused(config: ModelCon
     with pytest.raises(InvalidRequestError) as caught:
         await encode(config, max_tiles=MAX_TILES + 1)
     assert caught.value.field == "max_tiles"
+
+
+@dataclass
+class BusyEngine:
+    """The figures of an engine."""
+
+    running_images: int = 1
+    waiting_images: int = 2
+    outstanding_tiles: int = 7
+    coming_tiles: int = 4
+    stats: EngineStats = field(default_factory=lambda: EngineStats(num_tiles=60, busy_seconds=2.5))
+
+
+async def test_it_tells_how_busy_it_is_pictures_in_the_decoder_included(
+    config: ModelConfig,
+) -> None:
+    servicer = VisionServicer(replica_pb2.ServerInfo(), config, FakeEncoder(), BusyEngine(), None)
+    watch = servicer.WatchLoad(None, None)
+    assert (await anext(watch)).load == replica_pb2.LoadReport(
+        running_requests=1,
+        waiting_requests=2,
+        outstanding_work=11,
+        completed_work=60,
+        busy_seconds=2.5,
+    )
+    await watch.aclose()

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from protos.dvd.v1 import embedding_pb2 as protos_dot_dvd_dot_v1_dot_embedding__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/dvd/v1/replica.proto\x12\x06\x64vd.v1\x1a\x1dprotos/dvd/v1/embedding.proto\"\xa3\x01\n\x07Replica\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04role\x18\x02 \x01(\x0e\x32\x13.dvd.v1.ReplicaRole\x12\x13\n\x0bincarnation\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\x12\x17\n\x0fmetrics_address\x18\x06 \x01(\t\x12\x13\n\x0bis_draining\x18\x07 \x01(\x08\"\x14\n\x12WatchRosterRequest\"8\n\x13WatchRosterResponse\x12!\n\x08replicas\x18\x01 \x03(\x0b\x32\x0f.dvd.v1.Replica\"w\n\nServerInfo\x12 \n\x07replica\x18\x01 \x01(\x0b\x32\x0f.dvd.v1.Replica\x12\x13\n\x0bhidden_size\x18\x02 \x01(\r\x12\x14\n\x0cweight_bytes\x18\x03 \x01(\x04\x12\x1c\n\x05\x64type\x18\x04 \x01(\x0e\x32\r.dvd.v1.DType\"Z\n\nLoadReport\x12\x18\n\x10running_requests\x18\x01 \x01(\r\x12\x18\n\x10waiting_requests\x18\x02 \x01(\r\x12\x18\n\x10outstanding_work\x18\x03 \x01(\x04*_\n\x0bReplicaRole\x12\x1c\n\x18REPLICA_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13REPLICA_ROLE_VISION\x10\x01\x12\x19\n\x15REPLICA_ROLE_LANGUAGE\x10\x02\x32Y\n\rRosterService\x12H\n\x0bWatchRoster\x12\x1a.dvd.v1.WatchRosterRequest\x1a\x1b.dvd.v1.WatchRosterResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/dvd/v1/replica.proto\x12\x06\x64vd.v1\x1a\x1dprotos/dvd/v1/embedding.proto\"\xa3\x01\n\x07Replica\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x04role\x18\x02 \x01(\x0e\x32\x13.dvd.v1.ReplicaRole\x12\x13\n\x0bincarnation\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x05 \x01(\t\x12\x17\n\x0fmetrics_address\x18\x06 \x01(\t\x12\x13\n\x0bis_draining\x18\x07 \x01(\x08\"\x14\n\x12WatchRosterRequest\"8\n\x13WatchRosterResponse\x12!\n\x08replicas\x18\x01 \x03(\x0b\x32\x0f.dvd.v1.Replica\"w\n\nServerInfo\x12 \n\x07replica\x18\x01 \x01(\x0b\x32\x0f.dvd.v1.Replica\x12\x13\n\x0bhidden_size\x18\x02 \x01(\r\x12\x14\n\x0cweight_bytes\x18\x03 \x01(\x04\x12\x1c\n\x05\x64type\x18\x04 \x01(\x0e\x32\r.dvd.v1.DType\"\x88\x01\n\nLoadReport\x12\x18\n\x10running_requests\x18\x01 \x01(\r\x12\x18\n\x10waiting_requests\x18\x02 \x01(\r\x12\x18\n\x10outstanding_work\x18\x03 \x01(\x04\x12\x16\n\x0e\x63ompleted_work\x18\x04 \x01(\x04\x12\x14\n\x0c\x62usy_seconds\x18\x05 \x01(\x01*_\n\x0bReplicaRole\x12\x1c\n\x18REPLICA_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13REPLICA_ROLE_VISION\x10\x01\x12\x19\n\x15REPLICA_ROLE_LANGUAGE\x10\x02\x32Y\n\rRosterService\x12H\n\x0bWatchRoster\x12\x1a.dvd.v1.WatchRosterRequest\x1a\x1b.dvd.v1.WatchRosterResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.dvd.v1.replica_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPLICAROLE']._serialized_start=529
-  _globals['_REPLICAROLE']._serialized_end=624
+  _globals['_REPLICAROLE']._serialized_start=576
+  _globals['_REPLICAROLE']._serialized_end=671
   _globals['_REPLICA']._serialized_start=71
   _globals['_REPLICA']._serialized_end=234
   _globals['_WATCHROSTERREQUEST']._serialized_start=236
@@ -42,8 +42,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHROSTERRESPONSE']._serialized_end=314
   _globals['_SERVERINFO']._serialized_start=316
   _globals['_SERVERINFO']._serialized_end=435
-  _globals['_LOADREPORT']._serialized_start=437
-  _globals['_LOADREPORT']._serialized_end=527
-  _globals['_ROSTERSERVICE']._serialized_start=626
-  _globals['_ROSTERSERVICE']._serialized_end=715
+  _globals['_LOADREPORT']._serialized_start=438
+  _globals['_LOADREPORT']._serialized_end=574
+  _globals['_ROSTERSERVICE']._serialized_start=673
+  _globals['_ROSTERSERVICE']._serialized_end=762
 # @@protoc_insertion_point(module_scope)

@@ -58,11 +58,15 @@ class ServerInfo(_message.Message):
     def __init__(self, replica: _Optional[_Union[Replica, _Mapping]] = ..., hidden_size: _Optional[int] = ..., weight_bytes: _Optional[int] = ..., dtype: _Optional[_Union[_embedding_pb2.DType, str]] = ...) -> None: ...
 
 class LoadReport(_message.Message):
-    __slots__ = ("running_requests", "waiting_requests", "outstanding_work")
+    __slots__ = ("running_requests", "waiting_requests", "outstanding_work", "completed_work", "busy_seconds")
     RUNNING_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     WAITING_REQUESTS_FIELD_NUMBER: _ClassVar[int]
     OUTSTANDING_WORK_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_WORK_FIELD_NUMBER: _ClassVar[int]
+    BUSY_SECONDS_FIELD_NUMBER: _ClassVar[int]
     running_requests: int
     waiting_requests: int
     outstanding_work: int
-    def __init__(self, running_requests: _Optional[int] = ..., waiting_requests: _Optional[int] = ..., outstanding_work: _Optional[int] = ...) -> None: ...
+    completed_work: int
+    busy_seconds: float
+    def __init__(self, running_requests: _Optional[int] = ..., waiting_requests: _Optional[int] = ..., outstanding_work: _Optional[int] = ..., completed_work: _Optional[int] = ..., busy_seconds: _Optional[float] = ...) -> None: ...
