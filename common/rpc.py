@@ -36,6 +36,7 @@ MAX_MESSAGE_BYTES = 8 << 20
 # A half-open link is noticed after both: the peer is gone, and nothing says so.
 KEEPALIVE_MS = 10_000
 KEEPALIVE_TIMEOUT_MS = 5_000
+FIRST_RECONNECT_MS, LONGEST_RECONNECT_MS = 100, 1_000
 
 
 def message_options(max_message_bytes: int) -> ChannelOptions:
@@ -50,14 +51,19 @@ def message_options(max_message_bytes: int) -> ChannelOptions:
         ("grpc.http2.max_pings_without_data", 0),
         # A starved host reads pings late and close together; that must not cut its streams.
         ("grpc.http2.max_ping_strikes", 0),
-        ("grpc.so_reuseport", 0),
     )
 
 
 def open_channel(address: str, max_message_bytes: int = MAX_MESSAGE_BYTES) -> grpc.aio.Channel:
     """Open a channel to a peer; reuse it for every call."""
-    # Replicas of one process tree must not share a connection pool that outlives a restart.
-    options = (*message_options(max_message_bytes), ("grpc.use_local_subchannel_pool", 1))
+    options = (
+        *message_options(max_message_bytes),
+        # Replicas of one process tree must not share a connection pool that outlives a restart.
+        ("grpc.use_local_subchannel_pool", 1),
+        # gRPC would wait for up to two minutes before it looks whether a peer is back.
+        ("grpc.initial_reconnect_backoff_ms", FIRST_RECONNECT_MS),
+        ("grpc.max_reconnect_backoff_ms", LONGEST_RECONNECT_MS),
+    )
     return grpc.aio.insecure_channel(address, options=options)
 
 
@@ -132,6 +138,7 @@ class RpcServer:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         is_healthy: HealthCheck | None = None,
         work: WorkGate | None = None,
+        shares_port: bool = False,
     ) -> None:
         """Prepare without listening.
 
@@ -139,10 +146,13 @@ class RpcServer:
             max_message_bytes: Largest message.
             is_healthy: Asked at every health check while serving; None for always healthy.
             work: Which calls are work; None for none.
+            shares_port: Whether another process of ours may listen at the same port, as where one
+                takes over from another.
         """
         self._work = work or WorkGate()
         self.server = grpc.aio.server(
-            interceptors=[ErrorBoundary(self._work)], options=message_options(max_message_bytes)
+            interceptors=[ErrorBoundary(self._work)],
+            options=(*message_options(max_message_bytes), ("grpc.so_reuseport", int(shares_port))),
         )
         self._health = CheckedHealth(is_healthy)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
@@ -173,17 +183,27 @@ class RpcServer:
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         return port
 
-    async def stop(self, grace_seconds: float) -> None:
+    async def stop(self, grace_seconds: float, sends_away: bool = False) -> None:
         """Report not serving, refuse new work, let what is begun end in the time, then close.
 
-        Calls that are part of what is begun are still taken. A second stop finds nothing to do.
+        A second stop finds nothing to do.
+
+        Args:
+            grace_seconds: Time for what is begun.
+            sends_away: Whether clients are told at once to connect anew, so that whoever listens
+                now gets what is new. Otherwise calls that belong to what is begun are still taken.
         """
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        self._work.close()
+        if sends_away:
+            stopping = asyncio.create_task(self.server.stop(grace_seconds))
+        else:
+            self._work.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 await self._work.wait_until_done()
         await self.server.stop(0)
+        if sends_away:
+            await stopping
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for service in self._services:

@@ -22,9 +22,10 @@ from deploy.interrupted_stream import InterruptedStream
 from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
 
 MAX_MESSAGE_BYTES = 64 << 20
-# How often an answer that has begun goes on elsewhere, and how long all routers are left alone
-# before they are asked once more; longer each time, for one of them to come back.
+# How often an answer that has begun goes on elsewhere, how often several routers are all asked to
+# begin one, and how long they are left alone in between; longer each time, for one to come back.
 MAX_RESENDS = 8
+MAX_ROUNDS = 3
 PAUSE_SECONDS = 0.5
 
 
@@ -139,7 +140,9 @@ class InferenceClient:
                 error, UnavailableError | CancelledRequestError | OverloadedError
             )
             return is_passing and num_failures <= MAX_RESENDS
-        return isinstance(error, UnavailableError) and num_failures < len(self._stubs)
+        num_routers = len(self._stubs)
+        rounds = MAX_ROUNDS if num_routers > 1 else 1
+        return isinstance(error, UnavailableError) and num_failures < rounds * num_routers
 
 
 def _left(timeout_seconds: float | None, began_at: float) -> float | None:

@@ -33,6 +33,7 @@ from protos.dvd.v1 import (
     vision_pb2,
     vision_pb2_grpc,
 )
+from tests.fakes import until
 from tests.loopback import HOST, Loopback, serving
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -198,6 +199,22 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
         await loopback.server.stop(0)
         with pytest.raises(UnavailableError, match="A replica cannot be reached"):
             await encode(loopback)
+
+
+async def test_a_server_that_is_away_is_looked_for_at_short_intervals() -> None:
+    looked: list[object] = []
+
+    def slam(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        looked.append(writer)
+        writer.transport.abort()
+
+    away = await asyncio.start_server(slam, HOST, 0)
+    channel = open_channel(f"{HOST}:{away.sockets[0].getsockname()[1]}")
+    # As gRPC comes, the fourth look would be more than five seconds after the first.
+    async with asyncio.timeout(2.5):
+        await until(lambda: (channel.get_state(try_to_connect=True), len(looked) >= 4)[1])
+    await channel.close()
+    away.close()
 
 
 async def test_a_client_that_cancels_closes_a_waiting_servicer() -> None:

@@ -117,6 +117,7 @@ async def test_an_error_mid_answer_is_raised() -> None:
 
 
 async def test_an_answer_that_just_stops_is_no_answer() -> None:
+    """Failure mode 4 at the client."""
     async with serving(ADD, Router(STARTED, delta("a", 1))) as loopback:
         client = InferenceClient(loopback.address)
         with pytest.raises(UnavailableError):
@@ -184,3 +185,13 @@ async def test_what_follows_from_the_request_is_asked_of_one_router() -> None:
             await client.answer(ask_about([], "Hello?"))
         await client.close()
     assert other.asked == []
+
+
+async def test_several_routers_that_are_all_lost_at_once_are_asked_again() -> None:
+    router = Router(STARTED, FINISHED)
+    router.scripts = [(UnavailableError("Starting."),)] * 3
+    async with serving(ADD, router) as loopback:
+        client = InferenceClient(loopback.address, loopback.address)
+        assert (await client.answer(ask_about([], "Hello?"))).finished == FINISHED.finished
+        await client.close()
+    assert len(router.asked) == 4
