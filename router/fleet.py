@@ -140,11 +140,7 @@ class Fleet:
         """
         num = len(self.members)
         table = self._table[:, :num]
-        backlogs, others = self._scratch[0, :num], self._scratch[1, :num]
-        np.subtract(table[_DRAINED_AT], now, out=backlogs)
-        np.maximum(backlogs, 0.0, out=backlogs)
-        np.minimum(backlogs, table[_MOST], out=backlogs)
-        backlogs += table[_UNREPORTED]
+        backlogs, others = self._told(now), self._scratch[1, :num]
         np.subtract(now + OTHERS_AHEAD_SECONDS, table[_REPORTED_AT], out=others)
         np.minimum(others, OTHERS_HORIZON_SECONDS, out=others)
         others *= table[_OTHERS]
@@ -162,11 +158,21 @@ class Fleet:
         """
         if not self.num_up:
             return 0.0
-        seconds = self.backlogs(now)
+        seconds = self._told(now)
         seconds += work * self.seconds_per_work
         at_best = self._table[_AT_BEST, : len(self.members)]
         is_up = seconds < np.inf
         return float((seconds[is_up] * at_best[is_up]).min())
+
+    def _told(self, now: float) -> Seconds:
+        """Backlogs by reports and own placements alone; valid until the next call."""
+        num = len(self.members)
+        table, backlogs = self._table[:, :num], self._scratch[0, :num]
+        np.subtract(table[_DRAINED_AT], now, out=backlogs)
+        np.maximum(backlogs, 0.0, out=backlogs)
+        np.minimum(backlogs, table[_MOST], out=backlogs)
+        backlogs += table[_UNREPORTED]
+        return backlogs
 
     def _write(self, member: FleetMember) -> None:
         """Bring a replica's row up to date."""
