@@ -29,8 +29,10 @@ from common.result import Goal, Result
 from common.types import ReplicaAddress, ReplicaRole
 from deploy.client import InferenceClient, ask_about
 from deploy.config import DeployConfig, load_config
-from deploy.supervisor import ClusterReady, Supervisor
+from deploy.ray_environment import prepare_ray
+from deploy.roster import Roster
 from protos.dvd.v1 import inference_pb2
+from router.server import RouterReady
 from tests.integration.metrics import scrape
 
 QUESTION = "Describe both pictures."
@@ -66,14 +68,14 @@ class Victims:
     """A cluster, its client, and the hand that kills.
 
     Args:
-        supervisor: Of a running cluster.
-        ready: What it said when it was.
+        router: Of a running cluster.
+        roster: Its replicas, as they come and go.
     """
 
-    def __init__(self, supervisor: Supervisor, ready: ClusterReady) -> None:
-        self.client = InferenceClient(ready.router.address)
-        self._supervisor = supervisor
-        self._ready = ready
+    def __init__(self, router: RouterReady, roster: Roster) -> None:
+        self.client = InferenceClient(router.address)
+        self._router = router
+        self._roster = roster
         self._killed: set[ReplicaAddress] = set()
 
     async def answer(self, kill_at: int | None = None) -> Timed:
@@ -91,7 +93,7 @@ class Victims:
     async def wait_until_whole(self) -> None:
         """Wait until the router uses every replica again."""
         async with asyncio.timeout(RESTART_SECONDS):
-            await self._supervisor.roster.wait_for(self._is_whole)
+            await self._roster.wait_for(self._is_whole)
             # The router follows the roster; each look is one call to it apart.
             while await asyncio.to_thread(self._num_up) < NUM_REPLICAS:
                 await self.client.model()
@@ -100,7 +102,7 @@ class Victims:
         return len(self._languages()) == NUM_REPLICAS and not self._killed & set(self._languages())
 
     def _num_up(self) -> float:
-        return scrape(self._ready.router.metrics_address)["dvd_replicas_up language"]
+        return scrape(self._router.metrics_address)["dvd_replicas_up language"]
 
     async def _kill_busy(self) -> None:
         for entry in self._languages():
@@ -112,8 +114,7 @@ class Victims:
         raise RuntimeError("The answer was over before its replica could be killed.")
 
     def _languages(self) -> list[ReplicaAddress]:
-        roster = self._supervisor.roster.replicas
-        return [entry for entry in roster if entry.role is ReplicaRole.LANGUAGE]
+        return [each for each in self._roster.replicas if each.role is ReplicaRole.LANGUAGE]
 
 
 def asking() -> inference_pb2.GenerateRequest:
@@ -140,9 +141,13 @@ def configuration() -> DeployConfig:
 @asynccontextmanager
 async def cluster() -> AsyncIterator[Victims]:
     """Run one for the length of the context."""
-    supervisor = Supervisor(configuration())
+    settings = configuration()
+    prepare_ray(settings.ray)
+    from deploy.supervisor import Supervisor  # noqa: PLC0415  # it imports Ray
+
+    supervisor = Supervisor(settings)
     try:
-        victims = Victims(supervisor, await supervisor.start())
+        victims = Victims((await supervisor.start()).router, supervisor.roster)
         yield victims
         await victims.client.close()
     finally:

@@ -38,10 +38,6 @@ from router.vision_client import VisionClient
 
 log = logging.getLogger(__name__)
 
-# Work that came later may end earlier, where batches are shared, and answers may be short: what
-# cannot end in half the time that all that waits would take will not end in time.
-CERTAIN_SHARE = 0.5
-
 
 class RouterSettings(StrictModel):
     """Everything a router process is told.
@@ -161,7 +157,7 @@ class Router:
         seconds = self.languages.seconds_to_finish(1)
         if cost.tiles:
             seconds = max(seconds, self.visions.seconds_to_finish(cost.tiles))
-        return CERTAIN_SHARE * seconds
+        return seconds
 
     async def _on_roster(self, roster: Sequence[ReplicaAddress]) -> None:
         await self.visions.update(roster)

@@ -117,6 +117,7 @@ async def test_an_error_mid_answer_is_raised() -> None:
 
 
 async def test_an_answer_that_just_stops_is_no_answer() -> None:
+    """Failure mode 4 at the client."""
     async with serving(ADD, Router(STARTED, delta("a", 1))) as loopback:
         client = InferenceClient(loopback.address)
         with pytest.raises(UnavailableError):

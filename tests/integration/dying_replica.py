@@ -16,24 +16,31 @@ from common.types import ReplicaAddress
 HOST = "127.0.0.1"
 MAX_MESSAGE_BYTES = 64 << 20
 GENERATE = "/dvd.v1.LanguageService/Generate"
+PUT_EMBEDDINGS = "/dvd.v1.LanguageService/PutEmbeddings"
+ENCODE = "/dvd.v1.VisionService/Encode"
+PUSH = "/dvd.v1.VisionService/Push"
 
 
 @dataclass
 class Fate:
-    """Kills the first of several replicas whose streams have sent so many messages.
+    """Kills the first of several replicas whose calls have sent so many messages.
 
     Attributes:
-        method: Whose streams count.
+        method: Whose calls count.
         messages_left: Until the end; None while nobody dies.
+        at_request: Whether it comes before the replica behind hears of the call.
+        victim: Who dies; None for the replica that is called.
         num_deaths: So far.
     """
 
     method: str = GENERATE
     messages_left: int | None = None
+    at_request: bool = False
+    victim: "DyingReplica | None" = None
     num_deaths: int = 0
 
     def strikes(self, method: str) -> bool:
-        """Whether the replica dies before it sends its next message."""
+        """Whether somebody dies before the next message is sent."""
         if method != self.method or self.messages_left is None:
             return False
         if self.messages_left:
@@ -74,13 +81,13 @@ class DyingReplica(grpc.GenericRpcHandler):
         async def forward(
             requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext
         ) -> AsyncIterator[bytes]:
+            if self._fate.at_request and self._fate.strikes(method):
+                await self._meet_fate()
             call = self._channel.stream_stream(method)(requests, timeout=context.time_remaining())
             try:
                 async for response in call:
                     if self._fate.strikes(method):
-                        self.is_dead = True
-                        self._dying = asyncio.create_task(self.stop())
-                        await asyncio.Event().wait()
+                        await self._meet_fate()
                     yield response
             except grpc.aio.AioRpcError as error:
                 context.set_trailing_metadata(error.trailing_metadata())
@@ -89,6 +96,13 @@ class DyingReplica(grpc.GenericRpcHandler):
                 call.cancel()
 
         return grpc.stream_stream_rpc_method_handler(forward)
+
+    async def _meet_fate(self) -> None:
+        """Have the victim die, and whoever waits for this call with it."""
+        victim = self._fate.victim or self
+        victim.is_dead = True
+        victim._dying = asyncio.create_task(victim.stop())
+        await asyncio.Event().wait()
 
     async def stop(self) -> None:
         """Be gone at once."""

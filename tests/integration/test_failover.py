@@ -6,22 +6,20 @@ and nothing is encoded again.
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from common.types import ReplicaAddress, ReplicaRole
+from common.types import ReplicaRole
 from deploy.client import Answer
 from protos.dvd.v1 import inference_pb2
 from tests import pictures
-from tests.integration.dying_replica import DyingReplica, Fate
-from tests.integration.idle import wait_until_idle
 from tests.integration.metrics import scrape
+from tests.integration.mortal_cluster import Mortal, mortal_cluster
 from tests.integration.requests import wire_request
-from tests.local_cluster import ClusterOptions, LocalCluster, local_cluster
 from tests.reference.conversation import Message, user
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,64 +31,10 @@ QUESTION = (user("Tell me a story, and take your time."),)
 WITH_PICTURES = (user(pictures.grid(2, 2, 7), pictures.grid(1, 2, 8), "What do you see?"),)
 
 
-@dataclass
-class Mortal:
-    """A cluster whose language replicas die when their fate has it.
-
-    Attributes:
-        cluster: All of it.
-        fate: Whom it takes, and when.
-        real: The roster's entries of the real language replicas.
-        fronts: What stands for them now.
-    """
-
-    cluster: LocalCluster
-    fate: Fate
-    real: list[ReplicaAddress]
-    fronts: list[DyingReplica] = field(default_factory=list)
-
-    @property
-    def num_tiles(self) -> int:
-        """Tiles that were encoded so far."""
-        return sum(each.engine.stats.num_tiles for each in self.cluster.visions)
-
-    async def revive(self) -> None:
-        """Let all live, and wait until the router knows it."""
-        alive = [front for front in self.fronts if not front.is_dead]
-        names = {front.entry.name for front in alive}
-        born = [DyingReplica(entry, self.fate) for entry in self.real if entry.name not in names]
-        for front in born:
-            await front.start()
-            await self.cluster.roster.put(front.entry)
-        self.fronts = alive + born
-        places = {front.entry for front in self.fronts}
-        pool = self.cluster.router.languages
-        async with asyncio.timeout(30):
-            while {each.address for each in pool.replicas if each.is_up} != places:
-                await self.cluster.client.model()
-
-    async def answer(
-        self, request: inference_pb2.GenerateRequest, num_messages: int | None = None
-    ) -> Answer:
-        """Answer; whoever answers first dies behind so many messages."""
-        await self.revive()
-        self.fate.messages_left, deaths = num_messages, self.fate.num_deaths
-        answer = await self.cluster.client.answer(request)
-        assert self.fate.num_deaths - deaths == (num_messages is not None)
-        await wait_until_idle(self.cluster)
-        return answer
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def mortal(flash_model_dir: Path) -> AsyncIterator[Mortal]:
-    options = ClusterOptions(num_vision=2, num_language=2)
-    async with local_cluster(flash_model_dir, options) as cluster:
-        real = [entry for entry in cluster.roster.replicas if entry.role is ReplicaRole.LANGUAGE]
-        made = Mortal(cluster, Fate(), real)
-        await made.revive()
+    async with mortal_cluster(flash_model_dir, ReplicaRole.LANGUAGE) as made:
         yield made
-        for front in made.fronts:
-            await front.stop()
 
 
 def asking(messages: tuple[Message, ...], **sampling: Any) -> inference_pb2.GenerateRequest:

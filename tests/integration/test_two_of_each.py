@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from tests import pictures
@@ -47,6 +48,28 @@ async def test_a_lost_vision_replica_is_worked_around(cluster: LocalCluster) -> 
     assert await under_way == undisturbed
     assert await answers(cluster) == undisturbed
     await wait_until_idle(cluster)
+
+
+@pytest.mark.parametrize("num_tokens", [1, 20])
+async def test_a_language_replica_that_stops_mid_answer_costs_no_token(
+    cluster: LocalCluster, num_tokens: int
+) -> None:
+    """Failure mode 26, without any grace: long answers go on where the replica is not stopped."""
+    requests = [wire_request((user(picture, "Tell me more."),), 64) for picture in PICTURES]
+    for request in requests:
+        request.sampling.ignore_eos = True
+    undisturbed = await asyncio.gather(*map(cluster.client.answer, requests))
+    under_way = [asyncio.create_task(cluster.client.answer(each)) for each in requests[1:]]
+    events = []
+    async for event in cluster.client.stream(requests[0]):
+        events.append(event)
+        if len([each for each in events if each.HasField("delta")]) == num_tokens:
+            await cluster.languages[0].stop(0)
+    answers = await asyncio.gather(*under_way)
+    assert [each.token_ids for each in answers] == [each.token_ids for each in undisturbed[1:]]
+    assert [each.text for each in answers] == [each.text for each in undisturbed[1:]]
+    told = tuple(token_id for each in events for token_id in each.delta.token_ids)
+    assert told == undisturbed[0].token_ids
 
 
 async def test_a_lost_language_replica_takes_no_new_requests(cluster: LocalCluster) -> None:

@@ -264,6 +264,7 @@ async def test_a_language_replica_that_fails_again_and_again_ends_the_request() 
 
 @in_virtual_time
 async def test_an_answer_that_just_stops_is_no_answer() -> None:
+    """Failure mode 4: an answer ends with its end, or with an error."""
     async with parts() as made:
         made.language.script = DELTAS
         error = await failure(made, request(1))

@@ -103,6 +103,7 @@ def test_a_picture_that_cannot_fit_evicts_nothing() -> None:
 
 
 def test_committing_again_keeps_the_first() -> None:
+    """Failure mode 28: of concurrent puts one is kept, whole."""
     cache, first = FeatureCache(100), encoded("a")
     cache.commit(first)
     cache.acquire(b"a")

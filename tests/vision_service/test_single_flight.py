@@ -52,6 +52,7 @@ async def test_afterwards_it_runs_anew() -> None:
 
 @in_virtual_time
 async def test_a_failure_reaches_all_who_wait_and_is_not_kept() -> None:
+    """Failure mode 28: what failed half way is published to nobody."""
     flights, work = SingleFlight[str, int](), Work()
     work.error = ValueError("damaged")
     tasks = [asyncio.create_task(flights.run("a", work.run)) for _ in range(2)]
