@@ -59,6 +59,12 @@ soak: $(INSTALLED) ## Use one cluster badly for SOAK_MINUTES=10; build/soak.json
 	$(BIN)/python -m benchmarks.soak --minutes $(SOAK_MINUTES) \
 		--json build/soak.json --plot build/soak.png
 
+CHAOS_SEEDS ?= 10
+.PHONY: chaos
+chaos: $(INSTALLED) ## Kill, cut and silence one cluster for CHAOS_SEEDS=10 seeds; build/chaos.json
+	mkdir -p build
+	$(BIN)/python -m benchmarks.chaos --seeds $(CHAOS_SEEDS) --json build/chaos.json
+
 .PHONY: train
 train: $(INSTALLED) ## Train the small model from nothing, into build/training; goes on where it stopped
 	$(BIN)/python -m training.train build/training --threads 2

@@ -19,7 +19,7 @@ sentence, what is wrong and what to do, without paths or library text.
     ├── UnavailableError              UNAVAILABLE          503   retry may help
     │   ├── UnreachableError          UNAVAILABLE          503   no answer: the connection failed
     │   └── StrandedError             UNAVAILABLE          503   an embedding does not get through
-    └── StartupError                  never on a wire
+    └── StartupError                  told to operators alone
         ├── ConfigError               exit code 2
         └── CheckpointError           exit code 1
 """
@@ -144,7 +144,7 @@ class StrandedError(UnavailableError):
 
 
 class StartupError(DvdError):
-    """A process cannot start; shown to the operator, never sent to a client."""
+    """Something cannot start; shown to the operator, never sent to a client."""
 
 
 class ConfigError(StartupError):

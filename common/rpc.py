@@ -51,7 +51,6 @@ def message_options(max_message_bytes: int) -> ChannelOptions:
         ("grpc.http2.max_pings_without_data", 0),
         # A starved host reads pings late and close together; that must not cut its streams.
         ("grpc.http2.max_ping_strikes", 0),
-        ("grpc.so_reuseport", 0),
     )
 
 
@@ -139,6 +138,7 @@ class RpcServer:
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         is_healthy: HealthCheck | None = None,
         work: WorkGate | None = None,
+        shares_port: bool = False,
     ) -> None:
         """Prepare without listening.
 
@@ -146,10 +146,13 @@ class RpcServer:
             max_message_bytes: Largest message.
             is_healthy: Asked at every health check while serving; None for always healthy.
             work: Which calls are work; None for none.
+            shares_port: Whether another process of ours may listen at the same port, as where one
+                takes over from another.
         """
         self._work = work or WorkGate()
         self.server = grpc.aio.server(
-            interceptors=[ErrorBoundary(self._work)], options=message_options(max_message_bytes)
+            interceptors=[ErrorBoundary(self._work)],
+            options=(*message_options(max_message_bytes), ("grpc.so_reuseport", int(shares_port))),
         )
         self._health = CheckedHealth(is_healthy)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
@@ -180,17 +183,27 @@ class RpcServer:
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
         return port
 
-    async def stop(self, grace_seconds: float) -> None:
+    async def stop(self, grace_seconds: float, sends_away: bool = False) -> None:
         """Report not serving, refuse new work, let what is begun end in the time, then close.
 
-        Calls that are part of what is begun are still taken. A second stop finds nothing to do.
+        A second stop finds nothing to do.
+
+        Args:
+            grace_seconds: Time for what is begun.
+            sends_away: Whether clients are told at once to connect anew, so that whoever listens
+                now gets what is new. Otherwise calls that belong to what is begun are still taken.
         """
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        self._work.close()
+        if sends_away:
+            stopping = asyncio.create_task(self.server.stop(grace_seconds))
+        else:
+            self._work.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 await self._work.wait_until_done()
         await self.server.stop(0)
+        if sends_away:
+            await stopping
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for service in self._services:

@@ -14,7 +14,7 @@ from deploy.ask_options import AskOptions
 from deploy.config import DeployConfig, load_config, parse_assignment
 from deploy.console import USAGE_ERROR, console, run, show_error
 from deploy.model import find_model
-from deploy.operate import down, drain, status
+from deploy.operate import down, drain, roll, status
 from deploy.ray_environment import prepare_ray
 from deploy.signals import stop_on_signals
 
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(status)
 app.command()(drain)
+app.command()(roll)
 app.command()(down)
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
 """What an operator asks of a running deployment, over gRPC on the supervisor's own host."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.errors import DvdError, InvalidRequestError, UnreachableError, WrongStateError
@@ -9,8 +8,10 @@ from common.health_client import is_serving
 from common.replica_server import WIRE_ROLES
 from common.rpc import RpcContext, open_channel
 from common.types import ReplicaAddress, ReplicaRole
+from deploy.deployment import Deployment, find_deployed, served_by
 from deploy.replica_keeper import KeptState, ReplicaKeeper
-from deploy.roster import Roster, wire_replica
+from deploy.roll import Roll
+from deploy.roster import wire_replica
 from deploy.router_keeper import RouterKeeper
 from protos.dvd.v1 import replica_pb2, supervisor_pb2, supervisor_pb2_grpc
 from router.language_client import LanguageClient
@@ -27,42 +28,29 @@ STATES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """What is operated.
+class ControlServicer(supervisor_pb2_grpc.SupervisorServiceServicer):
+    """Operates one deployment.
 
     Attributes:
-        model_name: Name that clients give.
-        fingerprint: Of the model.
-        replicas: Every replica of the plan.
-        routers: Every router.
-        roster: Who serves.
+        address: `host:port` of its server, once that listens.
     """
 
-    model_name: str
-    fingerprint: str
-    replicas: Sequence[ReplicaKeeper]
-    routers: Sequence[RouterKeeper]
-    roster: Roster
-
-
-class ControlServicer(supervisor_pb2_grpc.SupervisorServiceServicer):
-    """Operates one deployment."""
-
-    def __init__(self, deployment: Deployment, drain_seconds: float) -> None:
+    def __init__(self, deployment: Deployment) -> None:
+        self.address = ""
         self._deployment = deployment
-        self._drain_seconds = drain_seconds
+        self._is_rolling = False
 
     async def GetStatus(
         self, request: supervisor_pb2.GetStatusRequest, context: RpcContext
     ) -> supervisor_pb2.GetStatusResponse:
         """Ask everyone how they are, now."""
         deployment = self._deployment
-        replicas = asyncio.gather(*map(self._replica_status, deployment.replicas))
+        keepers = sorted(deployment.replicas, key=lambda keeper: keeper.plan.name)
+        replicas = asyncio.gather(*map(self._replica_status, keepers))
         routers = asyncio.gather(*map(_router_status, deployment.routers))
         return supervisor_pb2.GetStatusResponse(
-            model=deployment.model_name,
-            fingerprint=deployment.fingerprint,
+            model=deployment.config.model_name,
+            fingerprint=deployment.model.fingerprint,
             replicas=await replicas,
             routers=await routers,
         )
@@ -77,7 +65,9 @@ class ControlServicer(supervisor_pb2_grpc.SupervisorServiceServicer):
                 f"{request.name} is the last {keeper.plan.role} replica that takes work: without "
                 "it no request can be answered."
             )
-        await asyncio.shield(asyncio.create_task(keeper.drain(self._drain_seconds)))
+        await asyncio.shield(
+            asyncio.create_task(keeper.drain(self._deployment.config.drain_seconds))
+        )
         return supervisor_pb2.DrainReplicaResponse()
 
     async def ReturnReplica(
@@ -91,11 +81,31 @@ class ControlServicer(supervisor_pb2_grpc.SupervisorServiceServicer):
         await keeper.wait_until_ready()
         return supervisor_pb2.ReturnReplicaResponse()
 
+    async def RollModel(
+        self, request: supervisor_pb2.RollModelRequest, context: RpcContext
+    ) -> supervisor_pb2.RollModelResponse:
+        """Exchange the model; the caller need not stay for it."""
+        if self._is_rolling:
+            raise WrongStateError("A roll is under way already.")
+        self._is_rolling = True
+        return await asyncio.shield(asyncio.create_task(self._roll(request)))
+
+    async def _roll(
+        self, request: supervisor_pb2.RollModelRequest
+    ) -> supervisor_pb2.RollModelResponse:
+        try:
+            config = served_by(self._deployment.config, request.model, request.revision or None)
+            model = await asyncio.to_thread(find_deployed, config)
+            await Roll(self._deployment, model, self.address).run()
+            return supervisor_pb2.RollModelResponse(fingerprint=model.fingerprint)
+        finally:
+            self._is_rolling = False
+
     def _find(self, name: str) -> ReplicaKeeper:
         for keeper in self._deployment.replicas:
             if keeper.plan.name == name:
                 return keeper
-        known = ", ".join(keeper.plan.name for keeper in self._deployment.replicas)
+        known = ", ".join(sorted(keeper.plan.name for keeper in self._deployment.replicas))
         raise InvalidRequestError(f"There is no replica {name!r}; there are {known}.", "name")
 
     def _has_others(self, keeper: ReplicaKeeper) -> bool:

@@ -61,6 +61,19 @@ class ControlClient:
         except UnreachableError as error:
             raise self._not_there() from error
 
+    async def roll(self, model: str, revision: str | None) -> str:
+        """Exchange the model and wait until it is served; its fingerprint.
+
+        Raises:
+            WrongStateError: That model is served already, or a roll is under way.
+            DvdError: It cannot be served; the old one goes on.
+        """
+        request = supervisor_pb2.RollModelRequest(model=model, revision=revision or "")
+        try:
+            return (await call(self._stub.RollModel(request))).fingerprint
+        except UnreachableError as error:
+            raise self._not_there() from error
+
     def _not_there(self) -> UnavailableError:
         return UnavailableError(
             f"No supervisor answers at {self._address}; dvd serve logs where its own is."

@@ -1,4 +1,4 @@
-"""The commands of operators: status, drain, down."""
+"""The commands of operators: status, drain, roll, down."""
 
 from typing import Annotated
 
@@ -31,6 +31,15 @@ def drain(
     run(_drain(supervisor, replica, undo))
 
 
+def roll(
+    model: Annotated[str, typer.Argument(help="Model directory or hub id.")],
+    revision: Annotated[str | None, typer.Option(help="Revision of a hub id.")] = None,
+    supervisor: SupervisorAddress = DEFAULT_SUPERVISOR,
+) -> None:
+    """Serve another model from now on: new replicas and routers start, then the old ones drain."""
+    run(_roll(supervisor, model, revision))
+
+
 def down(
     address: Annotated[str, typer.Option(help="Ray cluster to clear of replicas.")],
     auth_mode: Annotated[
@@ -49,6 +58,12 @@ def down(
 async def _status(supervisor: str) -> None:
     async with ControlClient(supervisor) as client:
         print_status(await client.status(), console)
+
+
+async def _roll(supervisor: str, model: str, revision: str | None) -> None:
+    async with ControlClient(supervisor) as client:
+        fingerprint = await client.roll(model, revision)
+        console.print(f"serving {model}, fingerprint {fingerprint}")
 
 
 async def _drain(supervisor: str, replica: str, undo: bool) -> None:

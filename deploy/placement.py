@@ -21,7 +21,7 @@ from common.errors import UnavailableError
 from common.types import ReplicaRole
 from deploy.config import PlacementConfig
 
-PLACEMENT_TIMEOUT_SECONDS = 60
+PLACEMENT_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,18 @@ class PlacedReplica:
     Detached, both outlive the supervisor, which finds them again by name.
     """
 
-    def __init__(self, plan: ReplicaPlan, is_detached: bool = False) -> None:
+    def __init__(
+        self,
+        plan: ReplicaPlan,
+        is_detached: bool = False,
+        patience_seconds: float = PLACEMENT_TIMEOUT_SECONDS,
+    ) -> None:
         """Find the replica by name, or reserve the resources and start it.
 
         Args:
             plan: What to start; one that is found goes on as it was started.
             is_detached: Whether it outlives this process.
+            patience_seconds: How long to wait for room.
 
         Raises:
             UnavailableError: The cluster has no room for it.
@@ -74,14 +80,14 @@ class PlacedReplica:
         self._is_detached = is_detached
         found = find_actor(plan.actor_name) if is_detached else None
         self.is_adopted = found is not None
-        self.actor: Any = found or self._start(self._reserve())
+        self.actor: Any = found or self._start(self._reserve(patience_seconds))
 
     def kill(self) -> None:
         """End the actor for good and give its resources back."""
         ray.kill(self.actor)
         remove_group(self.plan.actor_name)
 
-    def _reserve(self) -> PlacementGroup:
+    def _reserve(self, patience_seconds: float) -> PlacementGroup:
         plan = self.plan
         remove_group(plan.actor_name)  # of an actor that is gone
         bundle = {"CPU": plan.placement.num_cpus}
@@ -90,7 +96,7 @@ class PlacedReplica:
         group: PlacementGroup = placement_group(
             [bundle], strategy="STRICT_PACK", name=plan.actor_name, lifetime=self._lifetime
         )
-        if not group.wait(PLACEMENT_TIMEOUT_SECONDS):
+        if not group.wait(patience_seconds):
             remove_placement_group(group)
             raise UnavailableError(
                 f"Ray has no room for {plan.name}: it asks for {bundle}; "

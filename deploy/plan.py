@@ -1,5 +1,6 @@
 """Which replicas a configuration asks for: pure, so that it can be read and tested."""
 
+import itertools
 from pathlib import Path
 
 from common.replica_server import ReplicaSpec
@@ -14,7 +15,11 @@ LOOPBACK = "127.0.0.1"
 
 
 def plan_replicas(
-    config: DeployConfig, model_dir: Path, fingerprint: str, device: str
+    config: DeployConfig,
+    model_dir: Path,
+    fingerprint: str,
+    device: str,
+    taken: frozenset[str] = frozenset(),
 ) -> list[ReplicaPlan]:
     """List every replica to start.
 
@@ -23,6 +28,7 @@ def plan_replicas(
         model_dir: Resolved model directory.
         fingerprint: Of that model.
         device: `cpu` or `cuda`, settled.
+        taken: Names that are in use.
     """
     vision, language = config.vision, config.language
     # A cluster that is this machine alone is reached from this machine alone.
@@ -42,7 +48,7 @@ def plan_replicas(
             fingerprint=fingerprint,
             env_vars=_process_environment(vision.service.num_threads),
         )
-        for name in _names(ReplicaRole.VISION, vision.placement)
+        for name in _names(ReplicaRole.VISION, vision.placement, taken)
     ] + [
         ReplicaPlan(
             name=name,
@@ -57,12 +63,13 @@ def plan_replicas(
             fingerprint=fingerprint,
             env_vars=_process_environment(language.service.num_threads),
         )
-        for name in _names(ReplicaRole.LANGUAGE, language.placement)
+        for name in _names(ReplicaRole.LANGUAGE, language.placement, taken)
     ]
 
 
-def _names(role: ReplicaRole, placement: PlacementConfig) -> list[str]:
-    return [f"{role}-{index}" for index in range(placement.replicas)]
+def _names(role: ReplicaRole, placement: PlacementConfig, taken: frozenset[str]) -> list[str]:
+    numbered = (f"{role}-{index}" for index in itertools.count())
+    return list(itertools.islice((n for n in numbered if n not in taken), placement.replicas))
 
 
 def _num_gpus(placement: PlacementConfig, device: str) -> float:

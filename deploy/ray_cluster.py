@@ -40,7 +40,10 @@ def disconnect() -> None:
 
 
 def _logical_cpus(config: DeployConfig) -> int:
-    """CPUs for the scheduler's books: enough for every replica, however few cores there are."""
+    """CPUs for the scheduler's books: enough for every replica, however few cores there are.
+
+    And for one more of each role, so that a new model can start beside the old one.
+    """
     placements = (config.vision.placement, config.language.placement)
-    wanted = sum(placement.replicas * placement.num_cpus for placement in placements)
+    wanted = sum((placement.replicas + 1) * placement.num_cpus for placement in placements)
     return max(os.cpu_count() or 1, int(wanted) + 1)

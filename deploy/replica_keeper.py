@@ -11,7 +11,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 from common.errors import DvdError, MismatchError, WrongStateError
 from common.types import ReplicaAddress
 from deploy.metrics import SupervisorMetrics
-from deploy.placement import PlacedReplica, ReplicaPlan
+from deploy.placement import PLACEMENT_TIMEOUT_SECONDS, PlacedReplica, ReplicaPlan
 from deploy.roster import Roster
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class ReplicaKeeper:
         plan: What it is.
         state: What is being done with it.
         placed: Its actor; None when it is drained.
+        on_failure: Told when Ray does not restart it any more.
     """
 
     def __init__(
@@ -60,16 +61,21 @@ class ReplicaKeeper:
         self._roster = roster
         self._metrics = metrics
         self._is_detached = is_detached
-        self._on_failure = on_failure
+        self.on_failure = on_failure
         self._watch: asyncio.Task[None] | None = None
 
-    async def place(self) -> None:
+    async def place(self, patience_seconds: float = PLACEMENT_TIMEOUT_SECONDS) -> None:
         """Find it or start it, and follow it from now on.
+
+        Args:
+            patience_seconds: How long to wait for room.
 
         Raises:
             UnavailableError: The cluster has no room for it.
         """
-        self.placed = await asyncio.to_thread(PlacedReplica, self.plan, self._is_detached)
+        self.placed = await asyncio.to_thread(
+            PlacedReplica, self.plan, self._is_detached, patience_seconds
+        )
         if self.placed.is_adopted:
             log.info("found %s running", self.plan.name)
         self.state = KeptState.SERVING
@@ -130,13 +136,13 @@ class ReplicaKeeper:
                 await self._roster.remove(name)
             except RayActorError:
                 await self._roster.remove(name)
-                return self._on_failure(f"{name} died more often than it may be restarted.")
+                return self.on_failure(f"{name} died more often than it may be restarted.")
             except RayTaskError as error:
                 cause = error.cause
                 known = isinstance(cause, DvdError)
-                return self._on_failure(f"{name}: {cause.message if known else 'internal error'}")
+                return self.on_failure(f"{name}: {cause.message if known else 'internal error'}")
             except MismatchError as error:
-                return self._on_failure(error.message)
+                return self.on_failure(error.message)
             await asyncio.sleep(POLL_SECONDS)
 
     def _check(self, address: ReplicaAddress) -> None:

@@ -45,6 +45,9 @@ from language_service.token_keys import TokenKeys
 
 logger = logging.getLogger(__name__)
 
+# Weight of the newest answer in the mean length of answers.
+LEARNING_SHARE = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class _Supply:
@@ -63,17 +66,26 @@ class EngineStats:
         num_query_tokens: Prompt tokens, known at admission, that were looked up in the cache.
         num_hit_tokens: Those of them that were found there.
         num_computed_tokens: Tokens that the model was run on.
+        mean_answer_tokens: Length of the latest answers; infinite before the first.
     """
 
     num_query_tokens: int = 0
     num_hit_tokens: int = 0
     num_computed_tokens: int = 0
+    mean_answer_tokens: float = math.inf
 
     def note_admitted(self, sequences: tuple[Sequence, ...]) -> None:
         """Count the sequences that a step admits."""
         for sequence in sequences:
             self.num_query_tokens += sequence.num_ready_tokens
             self.num_hit_tokens += sequence.num_cached_tokens or 0
+
+    def note_answer(self, num_tokens: int) -> None:
+        """Learn from an answer that is complete."""
+        mean = self.mean_answer_tokens
+        if mean == math.inf:
+            mean = num_tokens
+        self.mean_answer_tokens = mean + LEARNING_SHARE * (num_tokens - mean)
 
 
 class AnswerTokenizer(Protocol):
@@ -150,10 +162,11 @@ class LanguageEngine:
 
     @property
     def outstanding_tokens(self) -> int:
-        """Tokens still to compute, answers counted at their longest."""
+        """Tokens still to compute, answers counted as long as answers have been lately."""
         with self._lock:
             generations = list(self._generations.values())
-        return sum(generation.sequence.num_outstanding_tokens for generation in generations)
+        expected = self.stats.mean_answer_tokens
+        return sum(each.sequence.num_expected_tokens(expected) for each in generations)
 
     @property
     def free_kv_tokens(self) -> int:
@@ -317,6 +330,7 @@ class LanguageEngine:
             pass
         if isinstance(events[-1], GenerationFailed):
             raise StartupError(f"The language model cannot run a step of {num_tokens} tokens.")
+        self.stats.mean_answer_tokens = math.inf
 
     def _drain(self) -> None:
         """Queue what was submitted, add what was supplied, end what was cancelled or is late."""
@@ -379,17 +393,23 @@ class LanguageEngine:
             self._release(generation, keep=False)
             generation.fail(DvdError("The model computed a value that is not finite."))
         elif token_id in sampling.stop_token_ids:
-            self._release(generation)
-            generation.finish(FinishReason.STOP, now, token_id)
+            self._finish(generation, FinishReason.STOP, now, token_id)
         elif token_id in self._tokenizer.eos_token_ids and not sampling.ignore_eos:
-            self._release(generation)
-            generation.finish(FinishReason.STOP, now)
+            self._finish(generation, FinishReason.STOP, now)
         else:
             generation.deliver(token_id, logprobs)
             num_output_tokens = len(generation.sequence.output_ids)
             if generation.has_stopped or num_output_tokens == sampling.max_tokens:
-                self._release(generation)
-                generation.finish(FinishReason.LENGTH, now)
+                self._finish(generation, FinishReason.LENGTH, now)
+
+    def _finish(
+        self, generation: Generation, reason: FinishReason, now: float, token_id: int | None = None
+    ) -> None:
+        self._release(generation)
+        # Probes ask for one token, and say nothing of how long answers are.
+        if generation.sequence.sampling.max_tokens > 1:
+            self.stats.note_answer(len(generation.sequence.output_ids))
+        generation.finish(reason, now, token_id)
 
     def _fail(self, plan: StepPlan) -> None:
         for chunk in plan.chunks:

@@ -96,10 +96,11 @@ class Sequence:
         known = self.num_ready_tokens + len(outputs)
         return bool(outputs) and known - self.num_computed_tokens == 1
 
-    @property
-    def num_outstanding_tokens(self) -> int:
-        """Steps' worth of work left, if the answer takes its full length."""
-        return self.max_tokens - self.num_computed_tokens
+    def num_expected_tokens(self, mean_answer_tokens: float) -> int:
+        """Steps' worth of work left, if the answer is as long as answers are, or a token longer."""
+        longest, num_outputs = self.sampling.max_tokens, len(self.output_ids)
+        expected = min(longest, max(mean_answer_tokens, num_outputs + 1))
+        return self.num_prompt_tokens + round(expected) - self.num_computed_tokens
 
     def supply(self, image_index: int, picture: VisualSegment) -> None:
         """Put a picture that has come into its place."""

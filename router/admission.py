@@ -44,6 +44,7 @@ class AdmissionBounds:
         return Amounts(self.requests, cost.tiles, cost.tokens, cost.image_bytes)
 
 
+NO_COST = RequestCost(tiles=0, tokens=0, image_bytes=0)
 WORDS = {Resource.IMAGE_BYTES: "picture bytes"}
 
 
@@ -102,6 +103,14 @@ class Admission:
         bounds = self._bounds.amounts
         return max(self.held.of(resource) / bounds.of(resource) for resource in Resource)
 
+    def check(self, standing: Standing) -> None:
+        """Refuse what would be refused whatever it costs, before anybody has looked at it.
+
+        Raises:
+            OverloadedError: As `admit`.
+        """
+        self._check(NO_COST, standing)
+
     @contextmanager
     def admit(self, cost: RequestCost, standing: Standing = ORDINARY) -> Iterator[None]:
         """Count a request for the length of the context.
@@ -112,12 +121,7 @@ class Admission:
             OverloadedError: A bound or the tenant's share would be exceeded, or the deadline.
         """
         wanted = Amounts.of_request(cost)
-        self._advance()
-        tenant = self._tenants.ask(standing.tenant, self._clock())
-        if self.held.requests:
-            self._check_bounds(wanted, tenant, standing)
-            self._check_deadline(cost, standing)
-        of_tenant = self._tenants.held(tenant)
+        of_tenant = self._tenants.held(self._check(cost, standing))
         for held in (self.held, of_tenant):
             held.add(wanted)
         try:
@@ -127,6 +131,15 @@ class Admission:
             for held in (self.held, of_tenant):
                 held.add(wanted, -1)
             self._drain.note_released(wanted)
+
+    def _check(self, cost: RequestCost, standing: Standing) -> str:
+        """Raise, or return the tenant's name to count under."""
+        self._advance()
+        tenant = self._tenants.ask(standing.tenant, self._clock())
+        if self.held.requests:
+            self._check_bounds(Amounts.of_request(cost), tenant, standing)
+            self._check_deadline(cost, standing)
+        return tenant
 
     def _advance(self) -> None:
         now = self._clock()

@@ -24,6 +24,7 @@ from router.language_client import AnswerDelta
 from router.metrics import RouterMetrics
 from router.pipeline import AnswerEvent, Pipeline
 from router.resolution_options import WIRE_SCOPES
+from router.standing import Standing
 from router.tenants import MAX_TENANT_CHARACTERS, TENANT_HEADER
 from router.validation import RequestValidator, ServedModel
 
@@ -54,6 +55,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             left = remaining_seconds(context)
             deadline = Deadline.after(left or self._config.default_deadline_seconds)
             tenant = tenant_of(context)
+            # Looking at pictures takes time, which who is refused anyway should not cost others.
+            self._pipeline.check(Standing(tenant, request.priority, deadline.remaining()))
             valid = await asyncio.to_thread(self._validator.validate, request)
             valid = replace(valid, tenant=tenant)
             # Closed here and not by the garbage collector, so that all is given back at once.

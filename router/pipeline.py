@@ -84,6 +84,14 @@ class Pipeline:
         self._languages = languages
         self._fingerprint = fingerprint
 
+    def check(self, standing: Standing) -> None:
+        """Refuse at once what would be refused whatever it costs.
+
+        Raises:
+            OverloadedError: There is too much to do.
+        """
+        self._admission.check(standing)
+
     async def answer(
         self, request: ValidRequest, deadline: Deadline
     ) -> AsyncGenerator[AnswerEvent, None]:
@@ -206,6 +214,7 @@ class Pipeline:
             completion_tokens=end.completion_tokens,
             cached_tokens=end.cached_tokens,
         )
+        self._estimates.note(usage, progress.request.sampling.num_choices)
         return AnswerFinished(
             end.finish_reason,
             usage,

@@ -8,13 +8,14 @@ import contextlib
 import logging
 import secrets
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.config import RouterConfig, StrictModel
-from common.errors import StartupError
+from common.errors import ConfigError, StartupError
 from common.log import set_up_logging
 from common.metrics import MetricsServer, serve_metrics
 from common.model_config import load_model_config
@@ -37,10 +38,6 @@ from router.vision_client import VisionClient
 
 log = logging.getLogger(__name__)
 
-# Work that came later may end earlier, where batches are shared, and answers may be short: what
-# cannot end in half the time that all that waits would take will not end in time.
-CERTAIN_SHARE = 0.5
-
 
 class RouterSettings(StrictModel):
     """Everything a router process is told.
@@ -53,6 +50,7 @@ class RouterSettings(StrictModel):
         max_context_tokens: Longest prompt and answer, as deployed.
         supervisor: `host:port` of the roster service.
         drain_seconds: Time that running answers get when the router stops.
+        takes_over: Whether a router of ours that is about to stop may listen at the same port.
     """
 
     config: RouterConfig
@@ -62,6 +60,7 @@ class RouterSettings(StrictModel):
     max_context_tokens: int
     supervisor: str
     drain_seconds: float
+    takes_over: bool = False
 
 
 class RouterReady(StrictModel):
@@ -114,7 +113,7 @@ class Router:
         model = ServedModel(
             settings.model_name, settings.fingerprint, model_config, settings.max_context_tokens
         )
-        self._rpc = RpcServer(message_bytes, work=WorkGate(begins={"Generate"}))
+        self._rpc = RpcServer(message_bytes, work=WorkGate(begins={"Generate"}), shares_port=True)
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(
             InferenceServicer(config, model, pipeline, self.metrics), self._rpc.server
         )
@@ -132,6 +131,8 @@ class Router:
         )
         await self.visions.wait_until_up(1)
         await self.languages.wait_until_up(1)
+        if not self._settings.takes_over:
+            check_port_is_free(config.host, config.grpc_port)
         port = await self._rpc.start(f"{config.host}:{config.grpc_port}", [SERVICE_NAME])
         return RouterReady(
             address=f"{config.host}:{port}",
@@ -140,7 +141,7 @@ class Router:
 
     async def stop(self) -> None:
         """Refuse new requests, let running ones end in the drain time, close everything."""
-        await self._rpc.stop(self._settings.drain_seconds)
+        await self._rpc.stop(self._settings.drain_seconds, sends_away=True)
         if self._roster is not None:
             self._roster.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -156,7 +157,7 @@ class Router:
         seconds = self.languages.seconds_to_finish(1)
         if cost.tiles:
             seconds = max(seconds, self.visions.seconds_to_finish(cost.tiles))
-        return CERTAIN_SHARE * seconds
+        return seconds
 
     async def _on_roster(self, roster: Sequence[ReplicaAddress]) -> None:
         await self.visions.update(roster)
@@ -174,6 +175,20 @@ def _bounds(config: RouterConfig) -> AdmissionBounds:
         retry_after_seconds=config.retry_after_seconds,
         priority_share=config.priority_share,
     )
+
+
+def check_port_is_free(host: str, port: int) -> None:
+    """Make sure that a port which may be shared is not shared with a stranger.
+
+    Raises:
+        ConfigError: The address is taken or not ours.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as cause:
+            raise ConfigError(f"Cannot listen on {host}:{port}; is the port in use?") from cause
 
 
 async def run(settings: RouterSettings) -> None:

@@ -194,3 +194,17 @@ def test_an_assignments_value_must_be_yaml() -> None:
 )
 def test_the_models_name(model: str, served_model_name: str | None, expected: str) -> None:
     assert DeployConfig(model=model, served_model_name=served_model_name).model_name == expected
+
+
+def test_every_router_has_ports_of_its_own() -> None:
+    config = DeployConfig.model_validate({"router": {"grpc_port": 60, "metrics_port": 0}})
+    assert [config.router_config(index).grpc_port for index in range(3)] == [60, 61, 62]
+    assert config.router_config(2).metrics_port == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "port"),
+    [({}, 50050), ({"router": {"grpc_port": 0}}, 0), ({"control_port": 7}, 7)],
+)
+def test_the_supervisor_listens_below_the_first_router(keys: dict[str, object], port: int) -> None:
+    assert DeployConfig.model_validate(keys).own_control_port == port

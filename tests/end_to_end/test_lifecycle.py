@@ -22,6 +22,7 @@ from tests import pictures
 from tests.fakes import pass_time
 from tests.integration.requests import wire_request
 from tests.reference.conversation import user
+from training.build_checkpoint import CheckpointOptions, build_checkpoint
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.cluster]
 
@@ -104,7 +105,7 @@ async def cluster(flash_model_dir: Path) -> AsyncIterator[Operated]:
 async def test_status_shows_everyone(cluster: Operated) -> None:
     await cluster.until_all_serve()
     status = await cluster.status()
-    names = ["vision-0", "vision-1", "language-0", "language-1"]
+    names = ["language-0", "language-1", "vision-0", "vision-1"]
     assert [each.replica.name for each in status.replicas] == names
     assert [each.is_serving for each in status.routers] == [True, True]
     console = Console(record=True, width=200)
@@ -143,7 +144,7 @@ async def test_mode_26_a_replica_is_drained_under_load_without_a_lost_token(
 
 async def test_an_operators_mistake_is_told(cluster: Operated) -> None:
     async with ControlClient(cluster.ready.control_address) as control:
-        with pytest.raises(InvalidRequestError, match="there are vision-0, vision-1, language-0"):
+        with pytest.raises(InvalidRequestError, match="there are language-0, language-1, vision-0"):
             await control.drain("vision-9")
         with pytest.raises(WrongStateError, match="not drained"):
             await control.bring_back("vision-0")
@@ -166,7 +167,7 @@ async def test_mode_26_replicas_that_get_sigterm_end_what_they_have_begun(
 
 async def test_mode_27_a_killed_router_comes_back_where_it_was(cluster: Operated) -> None:
     await cluster.until_all_serve()
-    router = cluster.supervisor._routers[0]
+    router = cluster.supervisor.routers[0]
     os.kill(router._process._process.pid, signal.SIGKILL)
     assert (await cluster.clients[1].answer(asking(8))).token_ids
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -174,6 +175,46 @@ async def test_mode_27_a_killed_router_comes_back_where_it_was(cluster: Operated
             await pass_time(0.05)
     assert (await cluster.clients[0].answer(asking(8))).token_ids
     assert [each.restarts for each in (await cluster.status()).routers] == [1, 0]
+
+
+async def test_a_roll_answers_every_request_with_one_model(
+    cluster: Operated, tmp_path: Path
+) -> None:
+    await cluster.until_all_serve()
+    build_checkpoint(tmp_path, CheckpointOptions(dtype="float32", seed=5))
+    before = await cluster.status()
+    old = (await cluster.client.answer(asking(60))).token_ids
+    stop, seen = asyncio.Event(), set()
+
+    async def ask_again_and_again(client: InferenceClient) -> None:
+        while not stop.is_set():
+            seen.add(tuple((await client.answer(asking(60))).token_ids))
+
+    asked = [asyncio.create_task(ask_again_and_again(client)) for client in cluster.clients * 2]
+    async with ControlClient(cluster.ready.control_address) as control:
+        fingerprint = await control.roll(str(tmp_path), None)
+        with pytest.raises(WrongStateError, match="served already"):
+            await control.roll(str(tmp_path), None)
+    new = (await cluster.client.answer(asking(60))).token_ids
+    stop.set()
+    await asyncio.gather(*asked)
+    assert seen == {tuple(old), tuple(new)}, "an answer of neither model"
+    after = await cluster.status()
+    assert after.model == before.model
+    assert {each.replica.fingerprint for each in after.replicas} == {fingerprint}
+    assert len(after.replicas) == 4
+    assert [each.address for each in after.routers] == [each.address for each in before.routers]
+
+
+async def test_a_roll_to_what_cannot_be_served_changes_nothing(
+    cluster: Operated, tmp_path: Path
+) -> None:
+    before = (await cluster.client.answer(asking(8))).token_ids
+    (tmp_path / "config.json").write_text("{}")
+    async with ControlClient(cluster.ready.control_address) as control:
+        with pytest.raises(DvdError, match="holds neither"):
+            await control.roll(str(tmp_path), None)
+    assert (await cluster.client.answer(asking(8))).token_ids == before
 
 
 async def entry(cluster: Operated, name: str) -> replica_pb2.Replica:

@@ -4,8 +4,12 @@ import asyncio
 from pathlib import Path
 
 from common.config import LanguageServiceConfig, RouterConfig
+from common.errors import OverloadedError
 from protos.dvd.v1 import inference_pb2
+from router.standing import Refusal
 from tests import pictures
+from tests.fakes import until
+from tests.integration.holding import hold_inbox
 from tests.integration.idle import wait_until_idle
 from tests.integration.requests import wire_request
 from tests.local_cluster import ClusterOptions, local_cluster
@@ -38,6 +42,31 @@ async def test_200_requests_at_once_are_all_answered(flash_model_dir: Path) -> N
         for seed in range(0, NUM_REQUESTS, 40):
             alone = await cluster.client.answer(asked[seed])
             assert alone.token_ids == answers[seed].token_ids
+
+
+async def test_mode_1_of_200_requests_at_once_100_are_answered_and_the_rest_told_when_to_return(
+    flash_model_dir: Path,
+) -> None:
+    room = room_for(NUM_REQUESTS // 2)
+    options = room.model_copy(update={"router": RouterConfig(grpc_port=0, max_requests=100)})
+    async with local_cluster(flash_model_dir, options) as cluster:
+        async with hold_inbox(cluster, NUM_REQUESTS // 2):  # so that none ends before all have come
+            asked = [
+                asyncio.create_task(cluster.client.answer(asking(seed)))
+                for seed in range(NUM_REQUESTS)
+            ]
+            await until(lambda: sum(each.done() for each in asked) == NUM_REQUESTS - 100)
+            refusals = [each.exception() for each in asked if each.done()]
+        answers = [await each for each in asked if not each.done() or each.exception() is None]
+        assert len(answers) == 100
+        assert all(answer.token_ids for answer in answers)
+        for refusal in refusals:
+            assert isinstance(refusal, OverloadedError)
+            assert refusal.retry_after_seconds > 0
+        await wait_until_idle(cluster)
+        registry, cause = cluster.router.metrics.registry, {"cause": Refusal.REQUESTS.value}
+        refused = registry.get_sample_value("dvd_refusals_total", cause)
+        assert refused == NUM_REQUESTS - 100
 
 
 async def test_two_requests_that_together_exceed_the_inbox_both_finish(

@@ -212,6 +212,19 @@ def test_load_is_reported_in_tokens(model: PreTrainedModel) -> None:
     run(engine)
 
 
+def test_load_counts_answers_as_long_as_answers_are(model: PreTrainedModel) -> None:
+    engine = build_engine(model, EngineLimits(256, 64, max_sequences=1))
+    submit(engine, "short", text_prompt(20), greedy(4))
+    run(engine)
+    submit(engine, "probe", text_prompt(20), greedy(1))
+    run(engine)
+    submit(engine, "long", text_prompt(20), greedy(30))
+    assert engine.outstanding_tokens == 20 + 4
+    for _ in range(10):  # the prompt and its first token, then nine more: longer than expected
+        engine.step()
+    assert engine.outstanding_tokens == 2
+
+
 def test_work_is_announced(model: PreTrainedModel) -> None:
     engine, calls = build_engine(model), []
     engine.on_work = lambda: calls.append("work")

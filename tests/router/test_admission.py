@@ -208,3 +208,14 @@ def test_every_refusal_is_told_by_its_cause(wanted: RequestCost, cause: Refusal)
         with pytest.raises(OverloadedError):
             held.enter_context(door.admission.admit(wanted))
     assert door.refusals == [cause]
+
+
+def test_a_check_refuses_what_any_cost_would_exceed_and_holds_nothing() -> None:
+    door = Door()
+    door.admission.check(Standing())
+    assert outstanding(door.admission) == (0, 0, 0, 0)
+    while door.asks():
+        pass
+    with pytest.raises(OverloadedError, match="Too many requests"):
+        door.admission.check(Standing())
+    assert door.refusals == [Refusal.REQUESTS] * 2

@@ -29,6 +29,7 @@ from router.grpc_api import InferenceServicer
 from router.language_client import AnswerDelta
 from router.metrics import RouterMetrics
 from router.requests import ValidRequest
+from router.standing import Standing
 from router.validation import ServedModel
 from tests.router.fakes import empty_pool
 from tests.router.test_admission import BOUNDS
@@ -53,6 +54,14 @@ class FakePipeline:
     script: tuple[Any, ...] = (STARTED, DELTA, FINISHED)
     asked: list[tuple[ValidRequest, Deadline]] = field(default_factory=list)
     num_open: int = 0
+
+    refusal: OverloadedError | None = None
+    checked: list[Standing] = field(default_factory=list)
+
+    def check(self, standing: Standing) -> None:
+        self.checked.append(standing)
+        if self.refusal is not None:
+            raise self.refusal
 
     async def answer(self, request: ValidRequest, deadline: Deadline) -> AsyncGenerator[Any, None]:
         self.asked.append((request, deadline))
@@ -323,3 +332,15 @@ async def test_what_cannot_be_a_tenant_is_refused_by_its_header(name: str) -> No
         await anext(call)
     assert caught.value.field == "x-dvd-tenant"
     assert not door.pipeline.asked
+
+
+async def test_who_is_refused_anyway_is_not_looked_at() -> None:
+    door = Door()
+    door.pipeline.refusal = OverloadedError("Full.")
+    senseless = inference_pb2.GenerateRequest(priority=7)
+    call = door.servicer.Generate(senseless, Context(5.0, (("x-dvd-tenant", "acme"),)))
+    with pytest.raises(OverloadedError):
+        await anext(call)
+    (standing,) = door.pipeline.checked
+    assert (standing.tenant, standing.priority) == ("acme", 7)
+    assert standing.seconds_left == pytest.approx(5.0, abs=0.5)

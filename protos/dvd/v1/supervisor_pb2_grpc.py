@@ -50,6 +50,11 @@ class SupervisorServiceStub:
                 request_serializer=protos_dot_dvd_dot_v1_dot_supervisor__pb2.ReturnReplicaRequest.SerializeToString,
                 response_deserializer=protos_dot_dvd_dot_v1_dot_supervisor__pb2.ReturnReplicaResponse.FromString,
                 _registered_method=True)
+        self.RollModel = channel.unary_unary(
+                '/dvd.v1.SupervisorService/RollModel',
+                request_serializer=protos_dot_dvd_dot_v1_dot_supervisor__pb2.RollModelRequest.SerializeToString,
+                response_deserializer=protos_dot_dvd_dot_v1_dot_supervisor__pb2.RollModelResponse.FromString,
+                _registered_method=True)
 
 
 class SupervisorServiceServicer:
@@ -77,6 +82,13 @@ class SupervisorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RollModel(self, request, context):
+        """Exchanges the model: new replicas and routers start, then old ones drain. Answers at the end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SupervisorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_SupervisorServiceServicer_to_server(servicer, server):
                     servicer.ReturnReplica,
                     request_deserializer=protos_dot_dvd_dot_v1_dot_supervisor__pb2.ReturnReplicaRequest.FromString,
                     response_serializer=protos_dot_dvd_dot_v1_dot_supervisor__pb2.ReturnReplicaResponse.SerializeToString,
+            ),
+            'RollModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollModel,
+                    request_deserializer=protos_dot_dvd_dot_v1_dot_supervisor__pb2.RollModelRequest.FromString,
+                    response_serializer=protos_dot_dvd_dot_v1_dot_supervisor__pb2.RollModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class SupervisorService:
             '/dvd.v1.SupervisorService/ReturnReplica',
             protos_dot_dvd_dot_v1_dot_supervisor__pb2.ReturnReplicaRequest.SerializeToString,
             protos_dot_dvd_dot_v1_dot_supervisor__pb2.ReturnReplicaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dvd.v1.SupervisorService/RollModel',
+            protos_dot_dvd_dot_v1_dot_supervisor__pb2.RollModelRequest.SerializeToString,
+            protos_dot_dvd_dot_v1_dot_supervisor__pb2.RollModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class SupervisorServiceStub:
     """Takes a replica out: no new work, what has begun ends, its process stops. Answers when it is out."""
     ReturnReplica: _grpc.UnaryUnaryMultiCallable[_supervisor_pb2.ReturnReplicaRequest, _supervisor_pb2.ReturnReplicaResponse]
     """Starts a replica that was drained. Answers when it serves."""
+    RollModel: _grpc.UnaryUnaryMultiCallable[_supervisor_pb2.RollModelRequest, _supervisor_pb2.RollModelResponse]
+    """Exchanges the model: new replicas and routers start, then old ones drain. Answers at the end."""
 
 @_typing.type_check_only
 class SupervisorServiceAsyncStub(SupervisorServiceStub):
@@ -51,6 +53,8 @@ class SupervisorServiceAsyncStub(SupervisorServiceStub):
     """Takes a replica out: no new work, what has begun ends, its process stops. Answers when it is out."""
     ReturnReplica: _aio.UnaryUnaryMultiCallable[_supervisor_pb2.ReturnReplicaRequest, _supervisor_pb2.ReturnReplicaResponse]  # type: ignore[assignment]
     """Starts a replica that was drained. Answers when it serves."""
+    RollModel: _aio.UnaryUnaryMultiCallable[_supervisor_pb2.RollModelRequest, _supervisor_pb2.RollModelResponse]  # type: ignore[assignment]
+    """Exchanges the model: new replicas and routers start, then old ones drain. Answers at the end."""
 
 class SupervisorServiceServicer(metaclass=_abc_1.ABCMeta):
     """What an operator asks of a running deployment. Listens on the supervisor's own host alone."""
@@ -78,5 +82,13 @@ class SupervisorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_supervisor_pb2.ReturnReplicaResponse, _abc.Awaitable[_supervisor_pb2.ReturnReplicaResponse]]:
         """Starts a replica that was drained. Answers when it serves."""
+
+    @_abc_1.abstractmethod
+    def RollModel(
+        self,
+        request: _supervisor_pb2.RollModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_supervisor_pb2.RollModelResponse, _abc.Awaitable[_supervisor_pb2.RollModelResponse]]:
+        """Exchanges the model: new replicas and routers start, then old ones drain. Answers at the end."""
 
 def add_SupervisorServiceServicer_to_server(servicer: SupervisorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,45 @@
+"""Which replicas a roll starts, under which names and in which order."""
+
+from pathlib import Path
+
+from common.types import ReplicaRole
+from deploy.config import DeployConfig
+from deploy.deployment import DeployedModel, plans_of, served_by
+
+
+def model(vision: int, language: int) -> DeployedModel:
+    config = DeployConfig.model_validate(
+        {
+            "device": "cpu",
+            "vision": {"placement": {"replicas": vision}},
+            "language": {"placement": {"replicas": language}},
+        }
+    )
+    return DeployedModel(config, Path("model"), "fingerprint")
+
+
+def names(vision: int, language: int, *taken: str) -> list[str]:
+    return [plan.name for plan in plans_of(model(vision, language), frozenset(taken))]
+
+
+def test_the_first_two_are_one_of_each_role_so_that_they_can_answer() -> None:
+    assert names(1, 3) == ["vision-0", "language-0", "language-1", "language-2"]
+    assert names(2, 2) == ["vision-0", "language-0", "vision-1", "language-1"]
+
+
+def test_names_that_are_taken_are_not_given_again() -> None:
+    new = names(2, 1, "vision-0", "vision-1", "language-0")
+    assert new == ["vision-2", "language-1", "vision-3"]
+    assert names(2, 1, *new) == ["vision-0", "language-0", "vision-1"]
+
+
+def test_every_replica_is_told_what_it_is_to_serve() -> None:
+    plans = plans_of(model(1, 1))
+    assert {plan.fingerprint for plan in plans} == {"fingerprint"}
+    assert [plan.actor_name for plan in plans] == ["vision/vision-0", "language/language-0"]
+    assert [plan.role for plan in plans] == list(ReplicaRole)
+
+
+def test_clients_go_on_with_the_name_that_they_give() -> None:
+    rolled = served_by(DeployConfig(model="some/first"), "some/second", "main")
+    assert (rolled.model, rolled.revision, rolled.model_name) == ("some/second", "main", "first")
