@@ -8,6 +8,9 @@ picture and a deadline and come open-loop, at Poisson times, as a share of what 
 replicas can do; whoever is refused does not come again. Goodput is answers that end by their
 deadline a second. Loads take turns within each repetition; the peak is the best of them, by its
 median over repetitions.
+
+Times are wall times, and a machine with other things to do makes them long: how much too late this
+program itself wakes up is in the rows, beside the times to a refusal.
 """
 
 import argparse
@@ -68,12 +71,14 @@ class Outcome:
         answered: Ended by their deadline.
         expired: Did not.
         refusal_seconds: From the call to its refusal, for each that was refused.
+        late_seconds: For each request how much too late this program woke up for it.
     """
 
     seconds: float = 0.0
     answered: int = 0
     expired: int = 0
     refusal_seconds: list[float] = field(default_factory=list)
+    late_seconds: list[float] = field(default_factory=list)
 
     @property
     def goodput(self) -> float:
@@ -155,6 +160,7 @@ async def offer(
         while due < began + seconds:
             due += draws.expovariate(load * CAPACITY)
             await asyncio.sleep(due - time.monotonic())
+            outcome.late_seconds.append(max(time.monotonic() - due, 0.0))
             asked.create_task(ask(client, draws.choice(requests), outcome))
         outcome.seconds = time.monotonic() - began
     return outcome
@@ -185,6 +191,7 @@ def report(outcomes: dict[float, list[Outcome]], result: Result) -> None:
         goodputs[load] = statistics.median(run.goodput for run in runs)
         refusals = [seconds * 1000 for run in runs for seconds in run.refusal_seconds]
         p99 = float(np.percentile(refusals, 99)) if refusals else None
+        late = [seconds * 1000 for run in runs for seconds in run.late_seconds]
         result.rows.append(
             {
                 "load": load,
@@ -195,6 +202,7 @@ def report(outcomes: dict[float, list[Outcome]], result: Result) -> None:
                 "expired": sum(run.expired for run in runs),
                 "refusal_p50_ms": statistics.median(refusals) if refusals else None,
                 "refusal_p99_ms": p99,
+                "late_p99_ms": float(np.percentile(late, 99)),
             }
         )
         if load == OVERLOAD:

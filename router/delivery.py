@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from common.errors import (
     DvdError,
+    EmbeddingRejectedError,
     FeaturesNotFoundError,
     InvalidImageError,
     SlotTakenError,
@@ -28,7 +29,7 @@ from router.answer import ImageResolution, StageSeconds
 from router.attempts import Attempts, is_lost
 from router.deadline import Deadline
 from router.known_resolutions import KnownResolution
-from router.language_client import LanguageClient
+from router.language_client import LanguageClient, LanguageStream
 from router.placed_pictures import PlacedEncoding, PlacedPictures
 from router.pooled_replica import PooledReplica
 from router.replica_pool import ReplicaPool
@@ -41,6 +42,8 @@ Mask = tuple[bool, ...]
 
 # Pushes of a picture from one replica that find no way to the language replica.
 MAX_STRANDED = 2
+# For an answer stream to end, where a picture of it has been refused.
+REJECTION_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,3 +198,29 @@ async def run_all(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     except* DvdError as failures:
         raise failures.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+async def deliver_while_open(
+    delivery: PictureDelivery, stream: LanguageStream
+) -> tuple[ImageResolution, ...]:
+    """Deliver the pictures, but give up as soon as the answer stream ends without them.
+
+    Returns:
+        How they are compressed; nothing where the stream, which is to be read on, ended first.
+    """
+    pictures = asyncio.create_task(delivery.deliver())
+    ended = asyncio.create_task(stream.ended())
+    try:
+        await asyncio.wait({pictures, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if not delivery.needed:
+            # An answer that was complete ends at once, and nothing is waited for here.
+            await pictures
+        elif isinstance(pictures.done() and pictures.exception(), EmbeddingRejectedError):
+            # It may be because the request is no longer there; then the stream says why.
+            await asyncio.wait({ended}, timeout=REJECTION_SECONDS)
+        is_cut = ended.done() and (not pictures.done() or pictures.exception() is not None)
+        return () if is_cut else pictures.result()
+    finally:
+        pictures.cancel()
+        ended.cancel()
+        await asyncio.gather(pictures, ended, return_exceptions=True)

@@ -15,7 +15,7 @@ from router.fleet_member import FleetMember, LoadSnapshot, Placement
 
 Seconds = NDArray[np.float64]
 
-_DRAINED_AT, _MOST, _UNREPORTED, _OTHERS, _REPORTED_AT, _GIVEN, _PER_WORK, _IS_FULL = range(8)
+_DRAINED_AT, _MOST, _UNREPORTED, _OTHERS, _REPORTED_AT, _GIVEN, _PER_WORK, _AT_BEST = range(8)
 _NUM_COLUMNS = 8
 # Others' placements are counted so far ahead, so that several routers settle on replicas of their
 # own instead of meeting on those that the same stale report shows idle.
@@ -140,11 +140,7 @@ class Fleet:
         """
         num = len(self.members)
         table = self._table[:, :num]
-        backlogs, others = self._scratch[0, :num], self._scratch[1, :num]
-        np.subtract(table[_DRAINED_AT], now, out=backlogs)
-        np.maximum(backlogs, 0.0, out=backlogs)
-        np.minimum(backlogs, table[_MOST], out=backlogs)
-        backlogs += table[_UNREPORTED]
+        backlogs, others = self._told(now), self._scratch[1, :num]
         np.subtract(now + OTHERS_AHEAD_SECONDS, table[_REPORTED_AT], out=others)
         np.minimum(others, OTHERS_HORIZON_SECONDS, out=others)
         others *= table[_OTHERS]
@@ -155,16 +151,28 @@ class Fleet:
         return backlogs
 
     def seconds_to_finish(self, work: float, now: float) -> float:
-        """How long the least busy replica would need for new work behind all that it has.
+        """How long some replica would need at least for new work behind all that it has.
 
         Returns:
-            0 where some replica has nobody waiting, or where its rate is not known yet.
+            0 where a replica has nobody waiting, or where it is not known how fast it can be.
         """
-        seconds = self.backlogs(now)
+        if not self.num_up:
+            return 0.0
+        seconds = self._told(now)
         seconds += work * self.seconds_per_work
-        busy = self._table[_IS_FULL, : len(self.members)]
-        seconds[(busy == 0) & (seconds < np.inf)] = 0.0
-        return float(seconds.min()) if self.num_up else 0.0
+        at_best = self._table[_AT_BEST, : len(self.members)]
+        is_up = seconds < np.inf
+        return float((seconds[is_up] * at_best[is_up]).min())
+
+    def _told(self, now: float) -> Seconds:
+        """Backlogs by reports and own placements alone; valid until the next call."""
+        num = len(self.members)
+        table, backlogs = self._table[:, :num], self._scratch[0, :num]
+        np.subtract(table[_DRAINED_AT], now, out=backlogs)
+        np.maximum(backlogs, 0.0, out=backlogs)
+        np.minimum(backlogs, table[_MOST], out=backlogs)
+        backlogs += table[_UNREPORTED]
+        return backlogs
 
     def _write(self, member: FleetMember) -> None:
         """Bring a replica's row up to date."""
@@ -182,5 +190,13 @@ class Fleet:
             member.reported_at,
             member.given_seconds,
             1 / rate,
-            report is not None and report.waiting_requests > 0 and member.is_measured,
+            self._at_best(member),
         )
+
+    @staticmethod
+    def _at_best(member: FleetMember) -> float:
+        """A replica's best time as a share of its usual one; 0 where work need not wait."""
+        report = member.last_report
+        if report is None or not report.waiting_requests or not member.best.per_second:
+            return 0.0
+        return min(member.rate / member.best.per_second, 1.0)

@@ -9,6 +9,7 @@ they have added lately. So the older a report is, the less it counts.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from router.best_rate import BestRate
 from router.measured_rate import MeasuredRate
 
 RATE_HALF_LIFE_SECONDS = 20.0
@@ -71,6 +72,7 @@ class FleetMember:
         self.others_work = 0.0
         self.others_rate = MeasuredRate(OTHERS_HALF_LIFE_SECONDS)
         self.measured = MeasuredRate(RATE_HALF_LIFE_SECONDS)
+        self.best = BestRate()
         self._recent: list[Placement] = []
         self._placed_since_report = 0.0
 
@@ -97,7 +99,9 @@ class FleetMember:
         self.others_work = max(report.outstanding_work - self.placed_work, 0.0)
         if last is not None and report.completed_work >= last.completed_work:
             done = report.completed_work - last.completed_work
-            self.measured.add(done, max(report.busy_seconds - last.busy_seconds, 0.0))
+            busy_seconds = max(report.busy_seconds - last.busy_seconds, 0.0)
+            self.measured.add(done, busy_seconds)
+            self.best.add(done, busy_seconds)
             arrived = report.outstanding_work - last.outstanding_work + done
             self.others_rate.add(arrived - self._placed_since_report, seconds)
         self.last_report, self.reported_at = report, now

@@ -12,7 +12,6 @@ which goes on behind what the client has (`resumption.py`). Everything that is t
 context manager, so that success, failure, cancellation and deadline all give it back.
 """
 
-import asyncio
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Iterator
@@ -21,7 +20,7 @@ from dataclasses import replace
 from functools import partial
 
 from common.config import OverloadConfig
-from common.errors import DvdError, EmbeddingRejectedError, StrandedError, UnavailableError
+from common.errors import DvdError, StrandedError, UnavailableError
 from common.model_config import ModelConfig
 from common.resolution_rule import ResolutionThresholds
 from router.admission import Admission
@@ -31,18 +30,16 @@ from router.answer import (
     AnswerFinished,
     AnswerStarted,
     AppliedResolution,
-    ImageResolution,
     TokenUsage,
 )
 from router.attempts import AttemptLostError
 from router.deadline import Deadline
-from router.delivery import PictureDelivery
+from router.delivery import PictureDelivery, deliver_while_open
 from router.language_client import (
     AnswerDelta,
     AnswerEnd,
     AnswerOrder,
     LanguageClient,
-    LanguageStream,
 )
 from router.overload import under_load
 from router.pooled_replica import PooledReplica
@@ -55,9 +52,6 @@ from router.token_estimates import TokenEstimates
 from router.vision_client import VisionClient
 
 log = logging.getLogger(__name__)
-
-# For an answer stream to end, where a picture of it has been refused.
-REJECTION_SECONDS = 0.5
 
 AnswerEvent = AnswerStarted | AnswerDecided | AnswerDelta | AnswerFinished
 
@@ -232,29 +226,3 @@ def applied(request: ValidRequest, asked: ResolutionThresholds | None) -> Applie
     if request.thresholds is None:
         return None
     return AppliedResolution(request.scope, request.thresholds, request.thresholds != asked)
-
-
-async def deliver_while_open(
-    delivery: PictureDelivery, stream: LanguageStream
-) -> tuple[ImageResolution, ...]:
-    """Deliver the pictures, but give up as soon as the answer stream ends without them.
-
-    Returns:
-        How they are compressed; nothing where the stream, which is to be read on, ended first.
-    """
-    pictures = asyncio.create_task(delivery.deliver())
-    ended = asyncio.create_task(stream.ended())
-    try:
-        await asyncio.wait({pictures, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if not delivery.needed:
-            # An answer that was complete ends at once, and nothing is waited for here.
-            await pictures
-        elif isinstance(pictures.done() and pictures.exception(), EmbeddingRejectedError):
-            # It may be because the request is no longer there; then the stream says why.
-            await asyncio.wait({ended}, timeout=REJECTION_SECONDS)
-        is_cut = ended.done() and (not pictures.done() or pictures.exception() is not None)
-        return () if is_cut else pictures.result()
-    finally:
-        pictures.cancel()
-        ended.cancel()
-        await asyncio.gather(pictures, ended, return_exceptions=True)

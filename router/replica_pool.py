@@ -139,10 +139,10 @@ class ReplicaPool(Generic[C]):
             self._fleet.finish(member, placement)
 
     def seconds_to_finish(self, work: int) -> float:
-        """How long the least busy replica would need for new work behind all that it has.
+        """How long some replica would need at least for new work behind all that it has.
 
         Returns:
-            0 where it could begin at once, or where that is not known.
+            0 where one could begin at once, or where that is not known.
         """
         return self._fleet.seconds_to_finish(work, self._clock())
 

@@ -86,7 +86,9 @@ class FakeReplica:
     journal: list[str] = field(default_factory=list)
     incarnation: str = "first"
     fingerprint: str = ""
-    reports: asyncio.Queue[int | DvdError | None] = field(default_factory=asyncio.Queue)
+    reports: asyncio.Queue[int | replica_pb2.LoadReport | DvdError | None] = field(
+        default_factory=asyncio.Queue
+    )
     info_outcomes: list[Outcome] = field(default_factory=list)
     probe_outcomes: list[Outcome | bool] = field(default_factory=list)
     num_probes: int = 0
@@ -103,7 +105,8 @@ class FakeReplica:
         while (load := await self.reports.get()) is not None:
             if isinstance(load, DvdError):
                 raise load
-            yield replica_pb2.LoadReport(outstanding_work=load)
+            whole = isinstance(load, replica_pb2.LoadReport)
+            yield load if whole else replica_pb2.LoadReport(outstanding_work=load)
 
     async def is_serving(self, timeout_seconds: float) -> bool:
         self.num_probes += 1

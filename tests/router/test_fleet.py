@@ -149,6 +149,17 @@ def test_the_time_to_finish_counts_only_where_everybody_has_someone_waiting() ->
     assert fleet.seconds_to_finish(10, 0.0) == 0.0
 
 
+def test_the_time_to_finish_is_at_the_best_that_a_replica_has_lately_shown() -> None:
+    fleet = Fleet()
+    member = joined(fleet, "batched")
+    done = 0
+    for second, amount in enumerate([50] * 20 + [5000] + [50] * 20):
+        done += amount
+        fleet.report(member, LoadSnapshot(10_000, done, float(second), 1), float(second))
+    assert 2.0 <= fleet.seconds_to_finish(0, 40.0) <= 3.0
+    assert backlog(fleet, 0, 40.0) > 10.0
+
+
 def test_an_unmeasured_replica_makes_no_time_to_finish() -> None:
     fleet = Fleet()
     fleet.report(joined(fleet, "new"), LoadSnapshot(100, waiting_requests=9), 0.0)

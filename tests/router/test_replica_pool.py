@@ -6,6 +6,7 @@ import pytest
 
 from common.errors import DvdError, UnavailableError
 from common.types import ReplicaRole
+from protos.dvd.v1 import replica_pb2
 from router.policies import Affinity
 from router.pooled_replica import RECONNECT_SECONDS
 from router.replica_pool import ReplicaPool
@@ -250,6 +251,24 @@ async def test_what_others_have_placed_counts_beside_our_own() -> None:
         with pool.lease(3) as first, pool.lease(30) as second, pool.lease(3) as third:
             names = [replica.address.name for replica in (first, second, third)]
     assert names == ["vision-1", "vision-1", "vision-0"]
+
+
+@in_virtual_time
+async def test_the_time_to_finish_follows_from_what_replicas_report() -> None:
+    fake = vision(0)
+    async with pool_of(fake) as pool:
+        assert pool.seconds_to_finish(0) == 0
+        for second in (1, 2):
+            fake.reports.put_nowait(
+                replica_pb2.LoadReport(
+                    outstanding_work=1000,
+                    completed_work=100 * second,
+                    busy_seconds=second,
+                    waiting_requests=3,
+                )
+            )
+        await settle()
+        assert 9 <= pool.seconds_to_finish(0) <= 11
 
 
 @in_virtual_time
