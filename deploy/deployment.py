@@ -46,6 +46,7 @@ def find_deployed(config: DeployConfig) -> DeployedModel:
         CheckpointError: There is no such model.
     """
     directory = find_model(config)
+    load_model_config(directory)  # names what is wrong better than a missing file would
     return DeployedModel(config, directory, fingerprint(directory))
 
 

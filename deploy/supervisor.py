@@ -14,7 +14,6 @@ from typing import Any
 
 from common.errors import StartupError
 from common.metrics import MetricsServer, serve_metrics
-from common.model_config import load_model_config
 from common.rpc import RpcServer
 from common.types import ReplicaAddress
 from deploy import ray_cluster
@@ -84,7 +83,6 @@ class Supervisor:
         """
         config = self._config
         model = find_deployed(config)
-        load_model_config(model.directory)
         self._deployment = deployment = Deployment(model, self._fail)
         ray_cluster.connect(config)
         for plan in plans_of(model):

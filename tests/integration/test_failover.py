@@ -1,7 +1,8 @@
 """A language replica dies at every message of its answer, and the client sees the same answer.
 
 Failure modes 3 and 36: text, token ids, end, counts and pictures are those of the undisturbed run,
-and nothing is encoded again.
+and nothing is encoded again. Every message takes minutes and is marked slow; a part of them, and
+every token at the engine alone (`test_engine_resumption.py`), is not.
 """
 
 import asyncio
@@ -55,12 +56,13 @@ def assert_same(answer: Answer, whole: Answer) -> None:
         assert getattr(ours.usage, name) == getattr(theirs.usage, name)
 
 
-async def test_killed_at_every_token_of_a_greedy_answer(mortal: Mortal) -> None:
+@pytest.mark.parametrize("step", [4, pytest.param(1, marks=pytest.mark.slow)])
+async def test_killed_at_every_token_of_a_greedy_answer(mortal: Mortal, step: int) -> None:
     request = asking(QUESTION)
     whole = await mortal.answer(request)
     assert len(whole.token_ids) == MAX_TOKENS
     assert any(not character.isascii() for character in whole.text)
-    for num_messages in range(NUM_MESSAGES):
+    for num_messages in range(0, NUM_MESSAGES, step):
         assert_same(await mortal.answer(request, num_messages), whole)
 
 
