@@ -3,13 +3,15 @@
     python -m training.consistency OUT --start QUESTIONS
 
 The loss is the divergence of the answers' distribution from that of a frozen reference, which sees
-every tile at full resolution (paper 2508.18265, section 2.3). Three parts, one after another:
+every tile at full resolution (paper 2508.18265, section 2.3). Four parts, one after another:
 
 - `projector`: only the projector of compressed tiles learns, at one rate per picture;
 - `uniform`: all but the gate learns, at one rate per picture: the published stage;
 - `mixed`: our extension. Rates are drawn per tile. Without it the language model never sees both
   rates in one picture, and what the resolution router later mixes is answered worse than what is
-  compressed throughout.
+  compressed throughout. Half of it asks most about what takes several tiles to answer, which
+  compression hurts longest;
+- `served`: the same with as many tiles compressed as are when the model is served.
 """
 
 import argparse
@@ -27,7 +29,13 @@ from training.batches import Batch, Batcher, PictureQuestions
 from training.build_checkpoint import THRESHOLDS
 from training.forward import answer_logits
 from training.optimizer import TwoOptimizers
-from training.picture_data import QuestionMaker
+from training.picture_data import (
+    AskAbout,
+    QuestionMaker,
+    ask_much,
+    ask_several,
+    ask_widely,
+)
 from training.run import Recipe, StepLoss, TrainingRun, write_losses
 from training.run_state import RunState
 from training.stage import LOSSES_FILE, STATE_FILE, StageFolders, add_common_arguments, set_up
@@ -37,6 +45,7 @@ from training.trainable_model import TrainableModel
 COMPRESSED_PICTURES = 0.5
 WHOLE_PICTURES = 0.3
 COMPRESSED_TILES = 0.6
+SERVED_WHOLE_PICTURES, SERVED_COMPRESSED_TILES = 0.1, 0.75
 GATE_PARTS = ("pooling_before_gating", "gating")
 
 Rates = list[bool]
@@ -61,27 +70,40 @@ def rates_per_picture(picture_tiles: Sequence[int], source: random.Random) -> Ra
 
 def rates_per_tile(picture_tiles: Sequence[int], source: random.Random) -> Rates:
     """Draw a rate for each tile, but leave some pictures whole: the extension."""
+    return _rates_per_tile(picture_tiles, source, WHOLE_PICTURES, COMPRESSED_TILES)
+
+
+def rates_as_served(picture_tiles: Sequence[int], source: random.Random) -> Rates:
+    """Draw a rate for each tile, so that about as many are compressed as by the shipped rule."""
+    return _rates_per_tile(picture_tiles, source, SERVED_WHOLE_PICTURES, SERVED_COMPRESSED_TILES)
+
+
+def _rates_per_tile(
+    picture_tiles: Sequence[int], source: random.Random, whole: float, compressed: float
+) -> Rates:
     rates: Rates = []
     for num_tiles in picture_tiles:
-        share = 0.0 if source.random() < WHOLE_PICTURES else COMPRESSED_TILES
+        share = 0.0 if source.random() < whole else compressed
         rates += [source.random() < share for _ in range(num_tiles)]
     return rates
 
 
 @dataclass(frozen=True, slots=True)
 class ConsistencyPart:
-    """One of the three parts.
+    """One of the four parts.
 
     Attributes:
         name: As above.
         recipe: Seed, rates, steps.
         draw_rates: Which tiles are compressed.
+        ask_about: Draws pictures and what is asked about them.
         trained: What the names of the trained parameters contain; empty for all but the gate.
     """
 
     name: str
     recipe: Recipe
     draw_rates: DrawRates
+    ask_about: AskAbout
     trained: str = ""
 
     def release(self, model: TrainableModel) -> None:
@@ -92,9 +114,12 @@ class ConsistencyPart:
 
 
 PARTS = (
-    ConsistencyPart("projector", Recipe(11, 5e-3, 2e-3, 300, 32), rates_per_picture, "mlp2."),
-    ConsistencyPart("uniform", Recipe(12, 8e-4, 4e-4, 400, 32), rates_per_picture),
-    ConsistencyPart("mixed", Recipe(13, 8e-4, 4e-4, 700, 32), rates_per_tile),
+    ConsistencyPart(
+        "projector", Recipe(11, 5e-3, 2e-3, 300, 32), rates_per_picture, ask_several, "mlp2."
+    ),
+    ConsistencyPart("uniform", Recipe(12, 8e-4, 4e-4, 400, 32), rates_per_picture, ask_much),
+    ConsistencyPart("mixed", Recipe(13, 8e-4, 4e-4, 800, 32), rates_per_tile, ask_widely),
+    ConsistencyPart("served", Recipe(14, 8e-4, 4e-4, 800, 32), rates_as_served, ask_widely),
 )
 
 
@@ -118,11 +143,13 @@ class ConsistencyBatch:
 class ConsistencyMaker:
     """Draws questions about pictures and a rate for every tile."""
 
-    def __init__(self, directory: Path, num_pictures: int, draw_rates: DrawRates) -> None:
+    def __init__(
+        self, directory: Path, num_pictures: int, draw_rates: DrawRates, ask_about: AskAbout
+    ) -> None:
         config = load_model_config(directory)
         self._full = config.full_tokens_per_tile
         self._compressed = config.compressed_tokens_per_tile
-        self._questions = QuestionMaker(directory, num_pictures)
+        self._questions = QuestionMaker(directory, num_pictures, late_step=0, ask_late=ask_about)
         self._batcher = Batcher(train_tokenizer())
         self._draw_rates = draw_rates
 
@@ -198,7 +225,7 @@ def train_part(
     recipe = part.recipe
     optimizers = TwoOptimizers(model.named_parameters(), recipe.muon_rate, recipe.adam_rate)
     state = RunState(folders.out / STATE_FILE, {"model": model})
-    maker = ConsistencyMaker(folders.start, recipe.batch_size, part.draw_rates)
+    maker = ConsistencyMaker(folders.start, recipe.batch_size, part.draw_rates, part.ask_about)
     run = TrainingRun[ConsistencyBatch](maker, recipe, optimizers, state)
     losses = run.train(ConsistencyLoss(reference, model))
     model.save(folders.out, "float32", THRESHOLDS)

@@ -286,6 +286,14 @@ def ask_relations(
     return (scene,), tuple((turn,) for turn in turns)
 
 
+def ask_widely(
+    source: random.Random, single: bool
+) -> tuple[tuple[Scene, ...], tuple[tuple[Turn, ...], ...]]:
+    """Draw as `ask_much` or as `ask_relations` does, one as often as the other."""
+    ask_about = ask_relations if source.random() < 0.5 else ask_much
+    return ask_about(source, single)
+
+
 def ask_pairs(
     source: random.Random, single: bool
 ) -> tuple[tuple[Scene, ...], tuple[tuple[Turn, ...], ...]]:

@@ -43,7 +43,7 @@ from training.trainable_model import TrainableModel, write_untrained
 EYES = Recipe(seed=1, muon_rate=5e-3, adam_rate=2e-3, num_steps=4000, batch_size=32)
 READING = Recipe(seed=3, muon_rate=4e-3, adam_rate=2e-3, num_steps=1000, batch_size=32)
 QUESTIONS = Recipe(seed=2, muon_rate=4e-3, adam_rate=2e-3, num_steps=4500, batch_size=32)
-RELATIONS = Recipe(seed=4, muon_rate=1.5e-3, adam_rate=8e-4, num_steps=1000, batch_size=32)
+RELATIONS = Recipe(seed=4, muon_rate=1.5e-3, adam_rate=8e-4, num_steps=2000, batch_size=32)
 READING_SHARE = 0.1
 EASY_SHARE, LATE_FROM = 0.2, 0.5625
 

@@ -25,6 +25,7 @@ from training.consistency import (
     DrawRates,
     Rates,
     divergence,
+    rates_as_served,
     rates_per_picture,
     rates_per_tile,
     train_consistency,
@@ -32,14 +33,16 @@ from training.consistency import (
 )
 from training.forward import answer_logits
 from training.optimizer import TwoOptimizers
+from training.picture_data import ask_much, ask_relations, ask_several, ask_widely
 from training.run import write_losses
 from training.stage import LOSSES_FILE, STATE_FILE, StageFolders
 from training.tokenizer import train_tokenizer
 from training.trainable_model import TrainableModel
+from training.vocabulary import Kind
 
 CPU = torch.device("cpu")
 PICTURES = st.lists(st.integers(1, 7), max_size=12)
-PROJECTOR, UNIFORM, MIXED = PARTS
+PROJECTOR, UNIFORM, MIXED, _ = PARTS
 
 
 def source(name: object) -> random.Random:
@@ -74,19 +77,29 @@ def test_some_pictures_stay_whole_and_the_others_mix_rates() -> None:
     assert at_each == pytest.approx([0.6] * 7, abs=0.04)
 
 
-@pytest.mark.parametrize("draw_rates", [rates_per_picture, rates_per_tile])
+def test_as_served_most_tiles_are_compressed_and_few_pictures_stay_whole() -> None:
+    tiles = [7] * 4000
+    pictures = list(by_picture(rates_as_served(tiles, source(3)), tiles))
+    mixed = [picture for picture in pictures if any(picture)]
+    assert len(mixed) / len(pictures) == pytest.approx(0.9, abs=0.02)
+    assert sum(map(sum, mixed)) / (7 * len(mixed)) == pytest.approx(0.75, abs=0.02)
+
+
+@pytest.mark.parametrize("draw_rates", [rates_per_picture, rates_per_tile, rates_as_served])
 def test_no_picture_needs_no_rate(draw_rates: DrawRates) -> None:
     assert draw_rates([], source(1)) == []
 
 
-def test_parts_are_the_published_stage_between_two_of_ours() -> None:
-    assert [part.name for part in PARTS] == ["projector", "uniform", "mixed"]
+def test_parts_are_the_published_stage_among_ours() -> None:
+    assert [part.name for part in PARTS] == ["projector", "uniform", "mixed", "served"]
     assert [part.draw_rates for part in PARTS] == [
         rates_per_picture,
         rates_per_picture,
         rates_per_tile,
+        rates_as_served,
     ]
-    assert len({part.recipe.seed for part in PARTS}) == 3
+    assert [part.ask_about for part in PARTS] == [ask_several, ask_much, ask_widely, ask_widely]
+    assert len({part.recipe.seed for part in PARTS}) == 4
 
 
 def test_divergence_is_what_the_formula_says() -> None:
@@ -108,7 +121,23 @@ def everything_compressed(picture_tiles: Sequence[int], _: random.Random) -> Rat
 
 
 def made(directory: Path, draw_rates: DrawRates, num_pictures: int = 4) -> ConsistencyBatch:
-    return ConsistencyMaker(directory, num_pictures, draw_rates)(source("batch"), 0)
+    maker = ConsistencyMaker(directory, num_pictures, draw_rates, ask_several)
+    return maker(source("batch"), 0)
+
+
+def test_a_part_asks_what_it_is_about(lively_dir: Path) -> None:
+    makers = [
+        ConsistencyMaker(lively_dir, 8, rates_per_tile, ask_about)
+        for ask_about in (ask_several, ask_relations)
+    ]
+    asked = [kinds_asked(maker) for maker in makers]
+    assert [Kind.FOLLOW_UP in kinds for kinds in asked] == [True, False]
+
+
+def kinds_asked(maker: ConsistencyMaker) -> set[Kind]:
+    batches = [maker(source(f"about {index}"), 0) for index in range(8)]
+    pictures = [each for batch in batches for each in batch.asked]
+    return {turn.kind for each in pictures for branch in each.branches for turn in branch}
 
 
 def test_the_same_model_at_full_resolution_does_not_diverge(lively_dir: Path) -> None:

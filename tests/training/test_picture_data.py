@@ -18,8 +18,10 @@ from training.picture_data import (
     QuestionBatch,
     QuestionMaker,
     ReadingMaker,
+    ask_much,
     ask_relations,
     ask_several,
+    ask_widely,
     batches,
     patch_labels,
     token_labels,
@@ -171,6 +173,16 @@ def test_relations_are_asked_about_in_every_scene_and_in_many_pairs() -> None:
         assert kinds[Kind.DESCRIBE] == kinds[Kind.COUNT] == 1
     seen = {turn.kind for _, branches in alone for (turn,) in branches}
     assert seen == set(Kind) - {Kind.PAIR, Kind.FOLLOW_UP, Kind.TEXT}
+
+
+def test_asking_widely_asks_about_relations_half_of_the_time() -> None:
+    drawn = [ask_widely(source(f"widely {index}"), single=False) for index in range(400)]
+    single = [branches for scenes, branches in drawn if len(scenes) == 1]
+    # Only questions about everything end with a second one about the same thing, in most scenes.
+    told = sum(any(len(branch) == 2 for branch in branches) for branches in single)
+    much = [ask_much(source(f"much {index}"), single=False) for index in range(400)]
+    always = [any(len(branch) == 2 for branch in each) for scenes, each in much if len(scenes) == 1]
+    assert told / len(single) == pytest.approx(sum(always) / len(always) / 2, abs=0.12)
 
 
 @pytest.mark.parametrize(("step", "kinds"), [(0, False), (5, True)])

@@ -30,6 +30,7 @@ STAGES = (
     "consistency/projector",
     "consistency/uniform",
     "consistency/mixed",
+    "consistency/served",
     "routing",
 )
 SMALLEST = TrainingPlan(
