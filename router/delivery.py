@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from common.errors import (
     DvdError,
+    EmbeddingRejectedError,
     FeaturesNotFoundError,
     InvalidImageError,
     SlotTakenError,
@@ -147,6 +148,11 @@ class PictureDelivery:
                     key, mask, slot, self.deadline.remaining()
                 )
             except SlotTakenError:
+                return
+            except EmbeddingRejectedError:
+                # An earlier attempt got through and the answer is over; if not, its stream says so.
+                if not attempts.num_failures:
+                    raise
                 return
             except FeaturesNotFoundError as error:
                 attempts.count(UnavailableError(error.message), can_mend=True)
