@@ -151,6 +151,11 @@ class PictureDelivery:
                 )
             except SlotTakenError:
                 return
+            except EmbeddingRejectedError:
+                # An earlier attempt got through and the answer is over; if not, its stream says so.
+                if not attempts.num_failures:
+                    raise
+                return
             except FeaturesNotFoundError as error:
                 attempts.count(UnavailableError(error.message), can_mend=True)
                 placed = await self._encode(index, mask)

@@ -532,3 +532,11 @@ async def test_results_keep_their_order() -> None:
         return number
 
     assert await run_all(late(number) for number in (1, 2, 3)) == [1, 2, 3]
+
+
+@in_virtual_time
+async def test_an_answer_that_is_over_took_the_picture_whose_receipt_was_lost() -> None:
+    (fake,) = visions(1)
+    fake.push_outcomes[b"a"] = [LOST, EmbeddingRejectedError("No request waits.")]
+    await deliver(request(1), fake)
+    assert len(fake.pushed[b"a"]) == 2
