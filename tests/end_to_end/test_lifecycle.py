@@ -181,6 +181,7 @@ async def test_mode_27_a_killed_router_comes_back_where_it_was(cluster: Operated
     assert [each.restarts for each in (await cluster.status()).routers] == [1, 0]
 
 
+@pytest.mark.slow
 async def test_a_roll_answers_every_request_with_one_model(
     cluster: Operated, tmp_path: Path
 ) -> None:
@@ -210,6 +211,7 @@ async def test_a_roll_answers_every_request_with_one_model(
     assert [each.address for each in after.routers] == [each.address for each in before.routers]
 
 
+@pytest.mark.slow
 async def test_a_roll_to_what_cannot_be_served_changes_nothing(
     cluster: Operated, tmp_path: Path
 ) -> None:

@@ -115,7 +115,8 @@ def test_mode_34_a_hot_picture_overruns_nobody_and_a_newcomer_gets_work() -> Non
     counts = place(Affinity(1.25), fleet, 800)
     assert max(counts.values()) <= 1.25 * 100 + 2
     newcomer = joined(fleet, "new")
-    assert place(Affinity(1.25), fleet, 200)[newcomer.name] > 0
+    # Of one picture alone the last in its order may get nothing; of many some have it first.
+    assert place(Affinity(1.25), fleet, 200, range(100))[newcomer.name] > 0
 
 
 @given(work=WORK, key=st.integers(0, 2**64 - 1))

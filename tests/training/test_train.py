@@ -74,7 +74,7 @@ def test_the_losses_of_all_stages_are_beside_it(out: Path) -> None:
         "device": "cpu",
     }
     lengths = {name: len(each) for name, each in losses.items()}
-    parts = {"projector": 1, "uniform": 1, "mixed": 1}
+    parts = {"projector": 1, "uniform": 1, "mixed": 1, "served": 1}
     pretrained = {"eyes": 3, "reading": 2, "questions": 2, "relations": 2}
     assert lengths == {**pretrained, **parts, "routing": 4}
 
@@ -102,6 +102,7 @@ UNTRAINED = {
     "consistency/projector": ("vision_model.", "language_model.", "mlp1.", "gating."),
     "consistency/uniform": ("gating.", "pooling_before_gating."),
     "consistency/mixed": ("gating.", "pooling_before_gating."),
+    "consistency/served": ("gating.", "pooling_before_gating."),
     "routing": ("vision_model.", "language_model.", "mlp1.", "mlp2."),
 }
 
