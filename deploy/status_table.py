@@ -5,6 +5,8 @@ from rich.table import Table
 
 from protos.dvd.v1 import replica_pb2, supervisor_pb2
 
+COLUMNS = ("name", "role", "state", "incarnation", "running", "waiting", "work", "address")
+WIDEST = 1000
 SHOWN_INCARNATION = 8
 SHOWN_FINGERPRINT = 12
 STYLES = {"serving": "green", "unhealthy": "red", "draining": "yellow", "starting": "yellow"}
@@ -13,13 +15,18 @@ STYLES = {"serving": "green", "unhealthy": "red", "draining": "yellow", "startin
 def print_status(status: supervisor_pb2.GetStatusResponse, console: Console) -> None:
     """Print model, replicas and routers."""
     console.print(f"{status.model}  fingerprint {status.fingerprint[:SHOWN_FINGERPRINT]}")
-    table = Table("name", "role", "state", "incarnation", "running", "waiting", "work", "address")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for head in COLUMNS:
+        table.add_column(head, no_wrap=True)
     for each in status.replicas:
         table.add_row(*_replica_row(each))
     for router in status.routers:
         state = "serving" if router.is_serving else "unhealthy"
         restarts = f"{router.restarts} restarts"
         table.add_row("router", "router", _styled(state), restarts, "", "", "", router.address)
+    # Nothing is cut for a narrow terminal, or where the table goes to a file: names are copied.
+    wanted = console.measure(table, options=console.options.update(width=WIDEST)).maximum
+    console.width = max(wanted, console.width)
     console.print(table)
 
 

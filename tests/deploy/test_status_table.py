@@ -1,14 +1,16 @@
 """The table of `dvd status`: a row for everyone, and nothing made up for who gives no answer."""
 
+from itertools import pairwise
+
 from rich.console import Console
 
-from deploy.status_table import print_status
+from deploy.status_table import COLUMNS, print_status
 from protos.dvd.v1 import replica_pb2, supervisor_pb2
 
 
-def shown(*replicas: supervisor_pb2.ReplicaStatus) -> list[str]:
+def shown(*replicas: supervisor_pb2.ReplicaStatus, width: int = 200) -> list[str]:
     """The lines of a table of these replicas and one router."""
-    console = Console(record=True, width=200)
+    console = Console(record=True, width=width)
     router = supervisor_pb2.RouterStatus(address="127.0.0.1:1", is_serving=True, restarts=2)
     status = supervisor_pb2.GetStatusResponse(
         model="tiny", fingerprint="0123456789abcdef", replicas=replicas, routers=[router]
@@ -18,8 +20,11 @@ def shown(*replicas: supervisor_pb2.ReplicaStatus) -> list[str]:
 
 
 def row(name: str, lines: list[str]) -> list[str]:
-    (line,) = [line for line in lines if f" {name} " in line]
-    return [cell.strip() for cell in line.strip("│").split("│")]
+    """The cells of a line, those that are empty included."""
+    head = next(line for line in lines if line.startswith("name "))
+    (line,) = [line for line in lines if line.startswith(f"{name} ")]
+    starts = [head.index(column) for column in COLUMNS]
+    return [line[a:b].strip() for a, b in pairwise([*starts, len(line) + 1])]
 
 
 def test_a_replica_that_serves_shows_who_it_is_and_how_busy() -> None:
@@ -55,3 +60,12 @@ def test_model_and_routers_are_shown() -> None:
     lines = shown()
     assert lines[0] == "tiny  fingerprint 0123456789ab"
     assert row("router", lines)[2:4] == ["serving", "2 restarts"]
+
+
+def test_nothing_is_cut_where_the_terminal_is_narrow() -> None:
+    name, address = "language-10", "a-host-with-a-long-name.example:50051"
+    replica = replica_pb2.Replica(
+        name=name, role=replica_pb2.REPLICA_ROLE_LANGUAGE, address=address
+    )
+    lines = shown(supervisor_pb2.ReplicaStatus(replica=replica), width=40)
+    assert row(name, lines)[-1] == address
