@@ -7,7 +7,7 @@ fault, and a RetryInfo with the delay, as the google.rpc conventions have it.
 import grpc
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -66,7 +66,7 @@ def error_of(failure: grpc.aio.AioRpcError) -> DvdError:
 
     A status without our ErrorInfo comes from gRPC itself; its words are not passed on.
     """
-    status = rpc_status.from_call(failure)
+    status = _rich_status(failure)
     info, field, delay = error_details_pb2.ErrorInfo(), "", 1.0
     for detail in status.details if status is not None else ():
         detail.Unpack(info)
@@ -84,3 +84,15 @@ def error_of(failure: grpc.aio.AioRpcError) -> DvdError:
         return kind(message)
     code = failure.code()
     return BY_CODE.get(code, DvdError)(OWN_WORDS.get(code, "Internal error."))
+
+
+def _rich_status(failure: grpc.aio.AioRpcError) -> status_pb2.Status | None:
+    """The status that the other side wrote; None where gRPC has put its own in its place.
+
+    A deadline that passes while a refusal is on its way leaves the one's words with the other's
+    details.
+    """
+    try:
+        return rpc_status.from_call(failure)
+    except (DecodeError, ValueError):
+        return None

@@ -2,7 +2,7 @@
 
 import grpc
 
-from common.errors import DvdError, UnavailableError
+from common.errors import DeadlineExpiredError, DvdError, UnavailableError, UnreachableError
 from common.rpc_status import error_of, status_of
 
 
@@ -21,3 +21,16 @@ def test_a_peers_own_internal_error_stays_one() -> None:
     status = status_of(DvdError())
     error = error_of(failure(grpc.StatusCode.INTERNAL, *status.trailing_metadata))
     assert type(error) is DvdError
+
+
+def test_a_status_that_grpc_has_changed_on_its_way_counts_by_its_code() -> None:
+    status = status_of(DeadlineExpiredError("The time is over."))
+    removed = failure(grpc.StatusCode.DEADLINE_EXCEEDED, *status.trailing_metadata)
+    error = error_of(removed)
+    assert type(error) is DeadlineExpiredError
+    assert error.message == "The deadline passed."
+
+
+def test_a_status_that_cannot_be_read_counts_by_its_code() -> None:
+    torn = failure(grpc.StatusCode.UNAVAILABLE, ("grpc-status-details-bin", b"\xff\xff"))
+    assert type(error_of(torn)) is UnreachableError
