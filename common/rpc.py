@@ -195,15 +195,14 @@ class RpcServer:
         """
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         if sends_away:
-            stopping = asyncio.create_task(self.server.stop(grace_seconds))
-        else:
-            self._work.close()
+            # Never two stops at a time: where one ends the server, the other's would crash.
+            await self.server.stop(grace_seconds)
+            return
+        self._work.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 await self._work.wait_until_done()
         await self.server.stop(0)
-        if sends_away:
-            await stopping
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for service in self._services:
