@@ -94,13 +94,18 @@ async def test_the_demo_is_answered_rightly_from_its_pictures_alone(
 ) -> None:
     questions = single()
     assert len(questions) == 8
-    rotated = [*questions[1:], questions[0]]
     right = [ask_about(each.images, each.question) for each in questions]
+    # Another picture may hold the same answer, so each question is asked of all the others.
     swapped = [
-        ask_about(other.images, each.question)
-        for each, other in zip(questions, rotated, strict=True)
+        [
+            ask_about(other.images, each.question)
+            for each, other in zip(questions, questions[by:] + questions[:by], strict=True)
+        ]
+        for by in range(1, len(questions))
     ]
     dropped = [ask_about((), each.question) for each in questions]
     assert num_right(questions, await texts(client, right)) >= 7
-    assert num_right(questions, await texts(client, swapped)) <= 2
+    by_chance = [num_right(questions, await texts(client, each)) for each in swapped]
+    # In so small a world a quarter is right by chance.
+    assert sum(by_chance) <= 3 * len(swapped), by_chance
     assert num_right(questions, await texts(client, dropped)) <= 2
