@@ -23,7 +23,7 @@ from deploy.control import ControlServicer
 from deploy.deployment import Deployment, find_deployed, plans_of
 from deploy.plan import LOOPBACK
 from deploy.replica_keeper import ReplicaKeeper
-from deploy.roster import SERVICE_NAME, RosterServicer
+from deploy.roster import SERVICE_NAME, Roster, RosterServicer
 from deploy.router_keeper import RouterKeeper
 from protos.dvd.v1 import replica_pb2_grpc, supervisor_pb2_grpc
 from router.server import RouterReady
@@ -74,6 +74,17 @@ class Supervisor:
     def routers(self) -> tuple[RouterKeeper, ...]:
         """Every router."""
         return tuple(self._deployment.routers) if self._deployment else ()
+
+    @property
+    def roster(self) -> Roster:
+        """Who serves.
+
+        Raises:
+            StartupError: Nothing has been started.
+        """
+        if self._deployment is None:
+            raise StartupError("Nothing has been started.")
+        return self._deployment.roster
 
     async def start(self) -> ClusterReady:
         """Start everything and wait until it answers.
