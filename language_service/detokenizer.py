@@ -5,6 +5,7 @@ the replacement character, and exactly that one character is held back.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
@@ -62,3 +63,18 @@ class Detokenizer:
         delta = text[self._num_given_chars :]
         self._num_given_chars = max(self._num_given_chars, len(text))
         return delta
+
+
+class AnswerTokenizer(Protocol):
+    """The part of a tokenizer that answers need."""
+
+    @property
+    def eos_token_ids(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """One past the largest token id."""
+
+    def detokenizer(self) -> Detokenizer:
+        """Start the text of a new answer."""

@@ -11,7 +11,6 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from transformers import PreTrainedModel
 
@@ -27,7 +26,8 @@ from common.errors import (
 from common.types import FinishReason, SamplingParameters
 from language_service.answer_text import AnswerText
 from language_service.block_tables import PrefixHold
-from language_service.detokenizer import Detokenizer
+from language_service.detokenizer import AnswerTokenizer
+from language_service.engine_stats import EngineStats
 from language_service.generation import (
     EngineEvent,
     Generation,
@@ -40,13 +40,9 @@ from language_service.model_runner import ModelRunner
 from language_service.prompt import Prompt, TextSegment, VisualSegment
 from language_service.sampler import INVALID_TOKEN, SampledTokens
 from language_service.scheduler import EngineLimits, Scheduler, StepPlan
-from language_service.sequence import Sequence
 from language_service.token_keys import TokenKeys
 
 logger = logging.getLogger(__name__)
-
-# Weight of the newest answer in the mean length of answers.
-LEARNING_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,51 +52,6 @@ class _Supply:
     generation: Generation
     image_index: int
     picture: VisualSegment
-
-
-@dataclass(slots=True)
-class EngineStats:
-    """What an engine has done since it started.
-
-    Attributes:
-        num_query_tokens: Prompt tokens, known at admission, that were looked up in the cache.
-        num_hit_tokens: Those of them that were found there.
-        num_computed_tokens: Tokens that the model was run on.
-        mean_answer_tokens: Length of the latest answers; infinite before the first.
-    """
-
-    num_query_tokens: int = 0
-    num_hit_tokens: int = 0
-    num_computed_tokens: int = 0
-    mean_answer_tokens: float = math.inf
-
-    def note_admitted(self, sequences: tuple[Sequence, ...]) -> None:
-        """Count the sequences that a step admits."""
-        for sequence in sequences:
-            self.num_query_tokens += sequence.num_ready_tokens
-            self.num_hit_tokens += sequence.num_cached_tokens or 0
-
-    def note_answer(self, num_tokens: int) -> None:
-        """Learn from an answer that is complete."""
-        mean = self.mean_answer_tokens
-        if mean == math.inf:
-            mean = num_tokens
-        self.mean_answer_tokens = mean + LEARNING_SHARE * (num_tokens - mean)
-
-
-class AnswerTokenizer(Protocol):
-    """The part of a tokenizer that answers need."""
-
-    @property
-    def eos_token_ids(self) -> frozenset[int]:
-        """Tokens that end an answer."""
-
-    @property
-    def vocabulary_size(self) -> int:
-        """One past the largest token id."""
-
-    def detokenizer(self) -> Detokenizer:
-        """Start the text of a new answer."""
 
 
 class LanguageEngine:

@@ -13,7 +13,7 @@ from common.tensor_codec import checksum
 from common.types import FinishReason, StopMatch
 from language_service.answering import Accepted, Answered, AnswerEvent
 from language_service.embedding_manifest import EmbeddingFormat
-from language_service.engine import EngineStats
+from language_service.engine_stats import EngineStats
 from language_service.generation import GenerationFinished, TokensGenerated
 from language_service.inbox import Inbox
 from language_service.logprobs import TokenLogprob, TokenLogprobs
