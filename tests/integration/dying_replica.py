@@ -98,11 +98,11 @@ class DyingReplica(grpc.GenericRpcHandler):
         return grpc.stream_stream_rpc_method_handler(forward)
 
     async def _meet_fate(self) -> None:
-        """Have the victim die, and whoever waits for this call with it."""
+        """Have the victim die, and this call with it, if it is the victim's."""
         victim = self._fate.victim or self
         victim.is_dead = True
         victim._dying = asyncio.create_task(victim.stop())
-        await asyncio.Event().wait()
+        await (asyncio.Event().wait() if victim is self else asyncio.wait({victim._dying}))
 
     async def stop(self) -> None:
         """Be gone at once."""
