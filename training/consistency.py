@@ -11,7 +11,8 @@ every tile at full resolution (paper 2508.18265, section 2.3). Four parts, one a
   rates in one picture, and what the resolution router later mixes is answered worse than what is
   compressed throughout. Half of it asks most about what takes several tiles to answer, which
   compression hurts longest;
-- `served`: the same with as many tiles compressed as are when the model is served.
+- `served`: the same with as many tiles compressed as are when the model is served, but never one
+  that shows a number: the resolution router leaves those at full resolution.
 """
 
 import argparse
@@ -27,7 +28,9 @@ from common.model_config import load_model_config
 from training.accuracy import exact_by_kind
 from training.batches import Batch, Batcher, PictureQuestions
 from training.build_checkpoint import THRESHOLDS
+from training.dense_labels import NOTHING
 from training.forward import answer_logits
+from training.label_heads import Labels
 from training.optimizer import TwoOptimizers
 from training.picture_data import (
     AskAbout,
@@ -98,6 +101,7 @@ class ConsistencyPart:
         draw_rates: Which tiles are compressed.
         ask_about: Draws pictures and what is asked about them.
         trained: What the names of the trained parameters contain; empty for all but the gate.
+        keeps_numbers: Whether tiles that show a number stay at full resolution.
     """
 
     name: str
@@ -105,6 +109,7 @@ class ConsistencyPart:
     draw_rates: DrawRates
     ask_about: AskAbout
     trained: str = ""
+    keeps_numbers: bool = False
 
     def release(self, model: TrainableModel) -> None:
         """Freeze all parameters but those that this part trains."""
@@ -119,7 +124,13 @@ PARTS = (
     ),
     ConsistencyPart("uniform", Recipe(12, 8e-4, 4e-4, 400, 32), rates_per_picture, ask_much),
     ConsistencyPart("mixed", Recipe(13, 8e-4, 4e-4, 800, 32), rates_per_tile, ask_widely),
-    ConsistencyPart("served", Recipe(14, 8e-4, 4e-4, 800, 32), rates_as_served, ask_widely),
+    ConsistencyPart(
+        "served",
+        Recipe(14, 8e-4, 4e-4, 800, 32),
+        rates_as_served,
+        ask_widely,
+        keeps_numbers=True,
+    ),
 )
 
 
@@ -143,21 +154,24 @@ class ConsistencyBatch:
 class ConsistencyMaker:
     """Draws questions about pictures and a rate for every tile."""
 
-    def __init__(
-        self, directory: Path, num_pictures: int, draw_rates: DrawRates, ask_about: AskAbout
-    ) -> None:
+    def __init__(self, directory: Path, part: ConsistencyPart) -> None:
         config = load_model_config(directory)
         self._full = config.full_tokens_per_tile
         self._compressed = config.compressed_tokens_per_tile
-        self._questions = QuestionMaker(directory, num_pictures, late_step=0, ask_late=ask_about)
+        self._questions = QuestionMaker(
+            directory, part.recipe.batch_size, late_step=0, ask_late=part.ask_about
+        )
         self._batcher = Batcher(train_tokenizer())
-        self._draw_rates = draw_rates
+        self._part = part
 
     def __call__(self, source: random.Random, step: int) -> ConsistencyBatch:
         """Make one batch."""
         made = self._questions(source, step)
         pictures = [len(cut.pixels) for each in made.asked for cut in each.pictures]
-        rates = self._draw_rates(pictures, source)
+        rates = self._part.draw_rates(pictures, source)
+        if self._part.keeps_numbers:
+            numbers = shows_number(made.labels)
+            rates = [rate and not number for rate, number in zip(rates, numbers, strict=True)]
         mixed = self._batcher.batch(list(made.asked), self._tokens(made.batch, rates), _NO_PIXELS)
         return ConsistencyBatch(made.batch, mixed, tuple(rates), made.asked)
 
@@ -170,6 +184,12 @@ class ConsistencyMaker:
 
 
 _NO_PIXELS = torch.empty(0)
+
+
+def shows_number(labels: Labels) -> list[bool]:
+    """Whether each tile shows a number, by the labels [T, 16] of its visual tokens."""
+    seen: list[bool] = (labels["digit_0"] != NOTHING).any(dim=1).tolist()
+    return seen
 
 
 def divergence(reference: torch.Tensor, policy: torch.Tensor) -> torch.Tensor:
@@ -225,7 +245,7 @@ def train_part(
     recipe = part.recipe
     optimizers = TwoOptimizers(model.named_parameters(), recipe.muon_rate, recipe.adam_rate)
     state = RunState(folders.out / STATE_FILE, {"model": model})
-    maker = ConsistencyMaker(folders.start, recipe.batch_size, part.draw_rates, part.ask_about)
+    maker = ConsistencyMaker(folders.start, part)
     run = TrainingRun[ConsistencyBatch](maker, recipe, optimizers, state)
     losses = run.train(ConsistencyLoss(reference, model))
     model.save(folders.out, "float32", THRESHOLDS)

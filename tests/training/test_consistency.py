@@ -28,9 +28,11 @@ from training.consistency import (
     rates_as_served,
     rates_per_picture,
     rates_per_tile,
+    shows_number,
     train_consistency,
     train_part,
 )
+from training.dense_labels import NOTHING
 from training.forward import answer_logits
 from training.optimizer import TwoOptimizers
 from training.picture_data import ask_much, ask_relations, ask_several, ask_widely
@@ -121,13 +123,46 @@ def everything_compressed(picture_tiles: Sequence[int], _: random.Random) -> Rat
 
 
 def made(directory: Path, draw_rates: DrawRates, num_pictures: int = 4) -> ConsistencyBatch:
-    maker = ConsistencyMaker(directory, num_pictures, draw_rates, ask_several)
-    return maker(source("batch"), 0)
+    part = ConsistencyPart(
+        "", replace(PROJECTOR.recipe, batch_size=num_pictures), draw_rates, ask_several
+    )
+    return ConsistencyMaker(directory, part)(source("batch"), 0)
+
+
+def test_a_part_may_leave_tiles_that_show_a_number_at_full_resolution(lively_dir: Path) -> None:
+    part = ConsistencyPart("", PROJECTOR.recipe, everything_compressed, ask_several)
+    numbers = 0
+    for index in range(8):
+        name = f"numbers {index}"
+        batches = [
+            ConsistencyMaker(lively_dir, replace(part, keeps_numbers=keeps))(source(name), 0)
+            for keeps in (False, True)
+        ]
+        assert all(batches[0].compressed)
+        # 16 visual tokens a tile at full resolution, 4 of a compressed one.
+        kept = batches[1].compressed.count(False)
+        visual = [len(batch.mixed.visual_places) for batch in batches]
+        assert visual[1] - visual[0] == 12 * kept
+        numbers += kept
+    assert numbers > 0
+
+
+def test_a_tile_with_a_digit_in_any_token_shows_a_number() -> None:
+    digits = torch.full((3, 16), NOTHING)
+    digits[1, 5], digits[2, 15] = 7, 0
+    assert shows_number({"digit_0": digits}) == [False, True, True]
+
+
+def test_only_the_part_that_trains_as_served_keeps_numbers() -> None:
+    assert [part.keeps_numbers for part in PARTS] == [False, False, False, True]
 
 
 def test_a_part_asks_what_it_is_about(lively_dir: Path) -> None:
     makers = [
-        ConsistencyMaker(lively_dir, 8, rates_per_tile, ask_about)
+        ConsistencyMaker(
+            lively_dir,
+            ConsistencyPart("", replace(PROJECTOR.recipe, batch_size=8), rates_per_tile, ask_about),
+        )
         for ask_about in (ask_several, ask_relations)
     ]
     asked = [kinds_asked(maker) for maker in makers]
