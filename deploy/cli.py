@@ -58,6 +58,9 @@ def serve(
     served_model_name: Annotated[str | None, typer.Option(help="Name clients give.")] = None,
     host: Annotated[str | None, typer.Option(help="Address of the public door.")] = None,
     grpc_port: Annotated[int | None, typer.Option(help="Public gRPC port; 0: a free one.")] = None,
+    http_port: Annotated[
+        int | None, typer.Option("--http-port", "--port", help="Public HTTP port; 0: a free one.")
+    ] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Router's metrics port.")] = None,
     vision_replicas: VisionReplicas = None,
     language_replicas: LanguageReplicas = None,
@@ -74,6 +77,7 @@ def serve(
         "served_model_name": served_model_name,
         "router.host": host,
         "router.grpc_port": grpc_port,
+        "router.http_port": http_port,
         "router.metrics_port": metrics_port,
         "vision.placement.replicas": vision_replicas,
         "language.placement.replicas": language_replicas,
@@ -196,8 +200,16 @@ async def _serve(settings: DeployConfig) -> None:
         for replica in ready.replicas:
             log.info("%-12s %s metrics %s", replica.name, replica.address, replica.metrics_address)
         for router in ready.routers:
-            log.info("%-12s %s metrics %s", "router", router.address, router.metrics_address)
+            log.info(
+                "%-12s %s http://%s metrics %s",
+                "router",
+                router.address,
+                router.http_address,
+                router.metrics_address,
+            )
         log.info("%-12s %s metrics %s", "supervisor", ready.control_address, ready.metrics_address)
+        paths = " ".join(f"http://{router.http_address}/v1" for router in ready.routers)
+        log.info("OpenAI clients find it at %s", paths)
         doors = " ".join(router.address for router in ready.routers)
         log.info("serving %s at %s", ready.model_name, doors)
         await supervisor.run(stopping)

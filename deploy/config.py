@@ -109,7 +109,11 @@ class DeployConfig(StrictModel):
     def router_config(self, index: int) -> RouterConfig:
         """The configuration of one of the routers; ports that are not 0 are each router's own."""
         config = self.router
-        ports = {"grpc_port": config.grpc_port, "metrics_port": config.metrics_port}
+        ports = {
+            "grpc_port": config.grpc_port,
+            "http_port": config.own_http_port,
+            "metrics_port": config.metrics_port,
+        }
         own = {key: port + index if port else 0 for key, port in ports.items()}
         return config.model_copy(update=own)
 

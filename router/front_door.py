@@ -18,6 +18,7 @@ from router.pipeline import AnswerEvent, Pipeline
 from router.standing import Standing
 from router.tenants import check_tenant
 from router.validation import RequestValidator, ServedModel
+from router.waiting_events import joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class FrontDoor:
             valid = await asyncio.to_thread(self._validator.validate, request)
             valid = replace(valid, tenant=tenant)
             # Closed here and not by the garbage collector, so that all is given back at once.
-            async with aclosing(self._pipeline.answer(valid, deadline)) as events:
+            async with aclosing(joined(self._pipeline.answer(valid, deadline))) as events:
                 async for event in events:
                     yield event
                     if isinstance(event, AnswerFinished):
