@@ -77,6 +77,8 @@ class DeployConfig(StrictModel):
         language: The language side.
         router: The public door.
         routers: How many; each listens one port above the one before.
+        api_key_file: File with the key that callers of the doors must show; the environment's
+            DVD_API_KEY and --api-key-file win over it; null, and neither of these, for no key.
         control_port: Port on this machine for `dvd status` and `dvd drain`; null takes the one
             below the first router's, or a free one where that one's is free too.
     """
@@ -92,6 +94,7 @@ class DeployConfig(StrictModel):
     language: LanguageConfig = LanguageConfig()
     router: RouterConfig = RouterConfig()
     routers: PositiveInt = 1
+    api_key_file: Path | None = None
     control_port: int | None = Field(default=None, ge=0, le=65535)
 
     @property

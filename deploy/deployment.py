@@ -57,6 +57,7 @@ class Deployment:
     Attributes:
         model: What is served.
         on_failure: Told when something is lost for good.
+        api_key: That callers of the doors must show; empty for none.
         roster: Who serves.
         metrics: The supervisor's.
         replicas: Every replica of the plan.
@@ -65,6 +66,7 @@ class Deployment:
 
     model: DeployedModel
     on_failure: Callable[[str], None]
+    api_key: str = field(default="", repr=False)
     roster: Roster = field(default_factory=Roster)
     metrics: SupervisorMetrics = field(init=False)
     replicas: list[ReplicaKeeper] = field(default_factory=list)
@@ -105,6 +107,7 @@ class Deployment:
                 max_context_tokens=config.language.service.context_tokens(longest),
                 supervisor=supervisor,
                 drain_seconds=config.drain_seconds,
+                api_key=self.api_key,
             )
             for index in range(config.routers)
         ]

@@ -4,7 +4,7 @@ Health and metrics stay open, on both doors alike: probes and Prometheus hold no
 """
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -93,8 +93,9 @@ def _shown(scope: Scope) -> str:
 
 
 def _refusing(refusal: UnauthenticatedError) -> Any:
-    async def refuse(_: object, context: RpcContext) -> None:
+    async def refuse(_: object, context: RpcContext) -> AsyncIterator[None]:
         await context.abort_with_status(status_of(refusal))
+        yield
 
-    # A handler of streams is called before the request has come.
+    # A handler of streams, because it is called before the request has come.
     return grpc.stream_stream_rpc_method_handler(refuse)
