@@ -24,7 +24,9 @@ def bind_shared(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: The address is taken or not ours.
     """
-    listener = socket.socket(_family(host))
+    # asyncio sets TCP_NODELAY where the protocol is named; else each event would wait for the
+    # acknowledgement of the one before, up to 40 ms.
+    listener = socket.socket(_family(host), socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
