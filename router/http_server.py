@@ -7,11 +7,39 @@ from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from router.port import bind_shared
 
 # Longer than clients keep idle connections, so that none is closed as it is used again.
 KEEP_ALIVE_SECONDS = 75
+MAX_HEAD_BYTES = 1 << 16
+
+
+class BoundedHeads(HttpToolsProtocol):
+    """Cuts off who sends path and headers without end; uvicorn itself would keep all of them."""
+
+    _head_bytes = 0
+    _is_in_body = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come."""
+        if not self._is_in_body:
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.send_400_response("The request has too many headers.")
+                return
+            self._head_bytes += len(data)
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """Count no more."""
+        self._head_bytes, self._is_in_body = 0, True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Count again."""
+        self._is_in_body = False
+        super().on_message_complete()
 
 
 class QuietServer(uvicorn.Server):
@@ -35,7 +63,7 @@ class HttpServer:
         """
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=BoundedHeads,
             ws="none",
             lifespan="off",
             log_config=None,
