@@ -7,7 +7,7 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -24,6 +24,7 @@ from router.openai_answer import AnswerGatherer, CompletionHead, Dialect
 from router.openai_chunks import ChunkWriter
 from router.openai_request import read_body
 from router.openai_shapes import CommonRequest
+from router.prompt_batch import answered_together
 from router.tenants import TENANT_HEADER
 
 Shape = TypeVar("Shape", bound=CommonRequest)
@@ -41,12 +42,12 @@ class CompletionKind(Generic[Shape]):
 
     Attributes:
         shape: Of the body.
-        meaning: From body and request id to the wire request.
+        meaning: From body and request id to the wire requests, at least one.
         dialect: Of the answer.
     """
 
     shape: type[Shape]
-    meaning: Callable[[Shape, str], inference_pb2.GenerateRequest]
+    meaning: Callable[[Shape, str], Sequence[inference_pb2.GenerateRequest]]
     dialect: Dialect
 
 
@@ -56,11 +57,13 @@ class Asked:
 
     Attributes:
         shape: As it came.
-        wire: What it means.
+        wires: What it means; several prompts are several requests.
+        request_id: Its name.
     """
 
     shape: CommonRequest
-    wire: inference_pb2.GenerateRequest
+    wires: Sequence[inference_pb2.GenerateRequest]
+    request_id: str
 
 
 class CompletionEndpoint(Generic[Shape]):
@@ -98,24 +101,25 @@ class CompletionEndpoint(Generic[Shape]):
 
     def _understand(self, body: bytes, request_id: str) -> Asked:
         shape = read_body(self._kind.shape, body)
-        return Asked(shape, self._kind.meaning(shape, request_id))
+        return Asked(shape, self._kind.meaning(shape, request_id), request_id)
 
     async def _answer(self, asked: Asked, caller: Caller, send: Send) -> None:
         head = CompletionHead(
-            f"{self._kind.dialect.id_prefix}{asked.wire.request_id}",
+            f"{self._kind.dialect.id_prefix}{asked.request_id}",
             int(time.time()),
             self._door.model.name,
             self._door.model.fingerprint,
         )
-        shape, headers = asked.shape, {REQUEST_ID_HEADER: asked.wire.request_id}
-        async with aclosing(self._door.answer(asked.wire, caller)) as events:
+        shape, headers = asked.shape, {REQUEST_ID_HEADER: asked.request_id}
+        answers = [self._door.answer(wire, caller) for wire in asked.wires]
+        together = answered_together(answers, shape.num_choices) if answers[1:] else answers[0]
+        num_choices = len(answers) * shape.num_choices
+        async with aclosing(together) as events:
             if shape.stream:
-                writer = ChunkWriter(
-                    head, self._kind.dialect, shape.num_choices, shape.includes_usage
-                )
+                writer = ChunkWriter(head, self._kind.dialect, num_choices, shape.includes_usage)
                 await send_stream(events, writer, headers, send)
             else:
-                gatherer = AnswerGatherer(head, self._kind.dialect, shape.num_choices)
+                gatherer = AnswerGatherer(head, self._kind.dialect, num_choices)
                 await send_whole(events, gatherer, headers, send)
 
 

@@ -91,8 +91,8 @@ def _field(location: tuple[int | str, ...]) -> str:
     return path
 
 
-def chat_request(asked: ChatRequest, request_id: str) -> inference_pb2.GenerateRequest:
-    """Write what a chat means.
+def chat_request(asked: ChatRequest, request_id: str) -> Sequence[inference_pb2.GenerateRequest]:
+    """Write what a chat means: one request.
 
     Args:
         asked: As it came.
@@ -102,7 +102,7 @@ def chat_request(asked: ChatRequest, request_id: str) -> inference_pb2.GenerateR
         InvalidRequestError: A picture is not in the request.
     """
     limit = asked.max_completion_tokens
-    return inference_pb2.GenerateRequest(
+    request = inference_pb2.GenerateRequest(
         request_id=request_id,
         model=asked.model,
         messages=[
@@ -115,26 +115,34 @@ def chat_request(asked: ChatRequest, request_id: str) -> inference_pb2.GenerateR
         resolution_relative_threshold=asked.resolution_relative_threshold,
         resolution_absolute_threshold=asked.resolution_absolute_threshold,
     )
+    return [request]
 
 
-def text_request(asked: TextRequest, request_id: str) -> inference_pb2.GenerateRequest:
-    """Write what a bare prompt means.
+def text_request(asked: TextRequest, request_id: str) -> Sequence[inference_pb2.GenerateRequest]:
+    """Write what bare prompts mean: a request for each.
 
     Args:
         asked: As it came.
-        request_id: Name of the request.
+        request_id: Name of the request; of several, what their names begin with.
     """
     limit = asked.max_tokens
-    prompt = inference_pb2.Message(
-        role=inference_pb2.ROLE_NOBODY, parts=[inference_pb2.Part(text=asked.text)]
-    )
-    return inference_pb2.GenerateRequest(
-        request_id=request_id,
-        model=asked.model,
-        messages=[prompt],
-        sampling=_sampling(asked, DEFAULT_TEXT_TOKENS if limit is None else limit),
-        priority=asked.priority,
-    )
+    sampling = _sampling(asked, DEFAULT_TEXT_TOKENS if limit is None else limit)
+    prompts = asked.prompts
+    return [
+        inference_pb2.GenerateRequest(
+            request_id=request_id if len(prompts) == 1 else f"{request_id}-{index}",
+            model=asked.model,
+            messages=[_bare(prompt)],
+            sampling=sampling,
+            priority=asked.priority,
+        )
+        for index, prompt in enumerate(prompts)
+    ]
+
+
+def _bare(prompt: str) -> inference_pb2.Message:
+    part = inference_pb2.Part(text=prompt)
+    return inference_pb2.Message(role=inference_pb2.ROLE_NOBODY, parts=[part])
 
 
 def _message(

@@ -30,6 +30,9 @@ DetailName = Literal["auto", "low", "high"]
 Nothing = Annotated[list[None], Field(max_length=0)]
 
 
+MAX_PROMPTS = 64
+
+
 class OpenAiShape(BaseModel):
     """Base of all shapes: nothing is converted, nothing is ignored."""
 
@@ -186,16 +189,16 @@ class ChatRequest(CommonRequest):
 class TextRequest(CommonRequest):
     """The body of `POST /v1/completions`: text that is continued as it stands."""
 
-    prompt: StrictStr | Annotated[list[StrictStr], Field(min_length=1, max_length=1)]
+    prompt: StrictStr | Annotated[list[StrictStr], Field(min_length=1, max_length=MAX_PROMPTS)]
     logprobs: Count | None = None
     echo: Literal[False] = False
     best_of: Literal[1] = 1
     suffix: Literal[""] = ""
 
     @property
-    def text(self) -> str:
-        """The prompt."""
-        return self.prompt if isinstance(self.prompt, str) else self.prompt[0]
+    def prompts(self) -> list[str]:
+        """The prompts, in order."""
+        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
     @property
     def num_top_logprobs(self) -> int | None:

@@ -121,6 +121,20 @@ async def test_bare_text_is_continued(cluster: LocalCluster, client: AsyncOpenAI
     assert whole.usage.prompt_tokens == expected.finished.usage.text_tokens
 
 
+async def test_several_prompts_are_answered_in_order(client: AsyncOpenAI) -> None:
+    prompts = ["Once upon a time", "The sea"]
+    alone = [
+        (await client.completions.create(prompt=prompt, **GREEDY)).choices[0].text
+        for prompt in prompts
+    ]
+    both = await client.completions.create(prompt=prompts, **GREEDY)
+    assert [(choice.index, choice.text) for choice in both.choices] == list(enumerate(alone))
+    streamed = ["", ""]
+    async for piece in await client.completions.create(prompt=prompts, stream=True, **GREEDY):
+        streamed[piece.choices[0].index] += piece.choices[0].text
+    assert streamed == alone
+
+
 async def test_raw_responses_and_a_request_id(client: AsyncOpenAI) -> None:
     raw = await client.chat.completions.with_raw_response.create(
         messages=messages(*TEXT), extra_headers={"X-Request-Id": "mine-1"}, **GREEDY

@@ -19,11 +19,13 @@ URL = "data:image/png;base64,aGk="
 
 def chat(**fields: Any) -> inference_pb2.GenerateRequest:
     body = json.dumps({"messages": HELLO, **fields}).encode()
-    return chat_request(read_body(ChatRequest, body), "r1")
+    (request,) = chat_request(read_body(ChatRequest, body), "r1")
+    return request
 
 
 def text(**fields: Any) -> inference_pb2.GenerateRequest:
-    return text_request(read_body(TextRequest, json.dumps(fields).encode()), "r1")
+    (request,) = text_request(read_body(TextRequest, json.dumps(fields).encode()), "r1")
+    return request
 
 
 def refusal(shape: Any, body: bytes) -> InvalidRequestError:
@@ -170,7 +172,8 @@ def test_bare_text() -> None:
     [
         ({}, "prompt"),
         ({"prompt": [1, 2]}, "prompt"),
-        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": ["a"] * 65}, "prompt"),
         ({"prompt": "a", "echo": True}, "echo"),
         ({"prompt": "a", "best_of": 2}, "best_of"),
         ({"prompt": "a", "suffix": "b"}, "suffix"),
@@ -178,6 +181,14 @@ def test_bare_text() -> None:
 )
 def test_what_bare_text_cannot_have(fields: dict[str, Any], param: str) -> None:
     assert refusal(TextRequest, json.dumps(fields).encode()).field.startswith(param)
+
+
+def test_several_bare_prompts_are_several_requests() -> None:
+    body = json.dumps({"prompt": ["a", "b"], "max_tokens": 3}).encode()
+    wires = text_request(read_body(TextRequest, body), "r1")
+    assert [wire.request_id for wire in wires] == ["r1-0", "r1-1"]
+    assert [wire.messages[0].parts[0].text for wire in wires] == ["a", "b"]
+    assert [wire.sampling.max_tokens for wire in wires] == [3, 3]
 
 
 @pytest.mark.parametrize(
