@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from common.errors import InvalidRequestError, UnavailableError
@@ -81,12 +81,10 @@ class CompletionEndpoint(Generic[Shape]):
             DvdError: Nothing of the answer is sent yet, and there will be none.
         """
         http = Request(scope, receive)
+        with self._door.counted():
+            asked, caller = await self._read(http), caller_of(http)
         try:
-            asked = await self._read(http)
-        except ClientDisconnect:
-            return
-        try:
-            await while_connected(receive, self._answer(asked, caller_of(http), send))
+            await while_connected(receive, self._answer(asked, caller, send))
         except asyncio.CancelledError as stopped:
             # The server does so alone, to what has not ended in the time that it had.
             raise UnavailableError("This router has stopped.") from stopped

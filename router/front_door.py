@@ -68,7 +68,7 @@ class FrontDoor:
         Raises:
             DvdError: The request ends without an answer.
         """
-        with self._counted():
+        with self.counted():
             deadline = self._deadline(caller)
             tenant = check_tenant(caller.tenant)
             # Looking at pictures takes time, which who is refused anyway should not cost others.
@@ -82,14 +82,8 @@ class FrontDoor:
                     if isinstance(event, AnswerFinished):
                         self._note_finished(event)
 
-    def _deadline(self, caller: Caller) -> Deadline:
-        left = caller.seconds_left
-        if left is not None and left <= 0:
-            raise DeadlineExpiredError("The deadline passed.")
-        return Deadline.after(self.config.default_deadline_seconds if left is None else left)
-
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def counted(self) -> Iterator[None]:
         """Count a request that ends without an answer."""
         status = DvdError.code.name
         try:
@@ -104,6 +98,12 @@ class FrontDoor:
         finally:
             if status:
                 self.metrics.requests.labels(status, "").inc()
+
+    def _deadline(self, caller: Caller) -> Deadline:
+        left = caller.seconds_left
+        if left is not None and left <= 0:
+            raise DeadlineExpiredError("The deadline passed.")
+        return Deadline.after(self.config.default_deadline_seconds if left is None else left)
 
     def _note_finished(self, event: AnswerFinished) -> None:
         self.metrics.requests.labels("OK", str(event.finish_reason)).inc()

@@ -7,9 +7,14 @@ one that is not told as soon as too much has come.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from common.errors import InvalidRequestError, OverloadedError, RequestTooLargeError
+from common.errors import (
+    CancelledRequestError,
+    InvalidRequestError,
+    OverloadedError,
+    RequestTooLargeError,
+)
 
 
 class BodyReader:
@@ -42,6 +47,7 @@ class BodyReader:
             RequestTooLargeError: It is larger than one may be.
             OverloadedError: There are too many at a time.
             InvalidRequestError: Its length is no number.
+            CancelledRequestError: The client went away in the middle of it.
         """
         held, body = self._told_length(http), bytearray()
         self._take(held)
@@ -54,6 +60,8 @@ class BodyReader:
                     self._take(more)
                     held += more
             yield bytes(body)
+        except ClientDisconnect as gone:
+            raise CancelledRequestError("The client went away.") from gone
         finally:
             self.held_bytes -= held
 

@@ -176,7 +176,11 @@ def usage_of(finished: AnswerFinished) -> JsonObject:
         "prompt_tokens": prompt,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": prompt + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "text_tokens": usage.text_tokens,
+            "image_tokens": usage.visual_tokens,
+        },
         "visual_tokens": usage.visual_tokens,
         "visual_tokens_before_resolution": usage.visual_tokens_before_resolution,
         "tiles": usage.tiles,

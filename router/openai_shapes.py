@@ -5,6 +5,7 @@ is refused by its name: a client that asks for tools and gets plain text has bee
 OpenAI, null means not given; and what asks for nothing, such as no tools, may stand.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -116,7 +117,7 @@ class ProcessorOptions(OpenAiShape):
     dynamic_image_size: StrictBool = True
 
 
-class CommonRequest(OpenAiShape):
+class CommonRequest(OpenAiShape, ABC):
     """What both kinds of completion take.
 
     The fields from `top_k` on are not OpenAI's own but those that other servers have. `user` and
@@ -157,9 +158,9 @@ class CommonRequest(OpenAiShape):
         return 1 if self.n is None else self.n
 
     @property
+    @abstractmethod
     def num_top_logprobs(self) -> int | None:
         """Likeliest tokens to tell at each place; None for no log probabilities at all."""
-        raise NotImplementedError
 
 
 class ChatRequest(CommonRequest):

@@ -39,9 +39,11 @@ class HttpDoor:
         with socket.socket() as probe:
             return probe.connect_ex((HOST, self.port)) == 0
 
-    def num_cancelled(self) -> float:
-        """Requests whose client went away."""
-        return self.front.metrics.requests.labels("CANCELLED", "")._value.get()
+    def num_requests(self, status: str) -> float:
+        """Requests that ended so, without an answer."""
+        labels = {"status": status, "finish_reason": ""}
+        registry = self.front.metrics.registry
+        return registry.get_sample_value("dvd_requests_total", labels) or 0.0
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ USAGE = {
     "prompt_tokens": 3,
     "completion_tokens": 6,
     "total_tokens": 9,
-    "prompt_tokens_details": {"cached_tokens": 7},
+    "prompt_tokens_details": {"cached_tokens": 7, "text_tokens": 1, "image_tokens": 2},
     "visual_tokens": 2,
     "visual_tokens_before_resolution": 3,
     "tiles": 4,
@@ -165,7 +165,7 @@ async def test_a_client_that_goes_away_leaves_nothing_open(stream: bool) -> None
         await until(lambda: door.pipeline.num_open == 1)
         asking.cancel()
         await until(lambda: door.pipeline.num_open == 0)
-        await until(lambda: door.num_cancelled() == 1)
+        await until(lambda: door.num_requests("CANCELLED") == 1)
 
 
 async def test_a_client_that_goes_away_mid_stream_leaves_nothing_open() -> None:
@@ -188,6 +188,14 @@ async def test_tenant_and_deadline_come_in_headers() -> None:
     assert deadline.remaining() == pytest.approx(7, abs=3)
     assert late.status_code == 504
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "x-dvd-deadline-seconds")
+
+
+async def test_what_cannot_be_read_is_counted_too() -> None:
+    async with http_door(max_request_bytes=300) as door:
+        assert (await door.chat(tools=[{}])).status_code == 400
+        assert (await door.chat(user="x" * 500)).status_code == 413
+        assert (await door.chat(temperature=9)).status_code == 400
+        assert door.num_requests("INVALID_ARGUMENT") == 3
 
 
 async def test_the_model_health_version_and_metrics_are_told() -> None:

@@ -3,9 +3,14 @@
 import asyncio
 
 import pytest
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
-from common.errors import InvalidRequestError, OverloadedError, RequestTooLargeError
+from common.errors import (
+    CancelledRequestError,
+    InvalidRequestError,
+    OverloadedError,
+    RequestTooLargeError,
+)
 from router.http_body import BodyReader
 from tests.router.http_door import http_door
 
@@ -79,7 +84,7 @@ async def test_all_together_are_bounded_and_room_comes_back() -> None:
 
 async def test_a_client_that_goes_away_gives_its_room_back() -> None:
     bodies = reader()
-    with pytest.raises(ClientDisconnect):
+    with pytest.raises(CancelledRequestError):
         async with bodies.body(Wire(b"x", None, length="9").http):
             pass
     assert bodies.held_bytes == 0
