@@ -148,6 +148,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw the curves into this PNG file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    # oneDNN's cache is small, too: it reads this when it computes for the first time.
+    os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = "64"
     result = Result()
     with tempfile.TemporaryDirectory() as folder:
         model_dir = Path(folder)

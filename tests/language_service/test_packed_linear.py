@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from language_service.packed_linear import PackedLinear, pack_linears
+from language_service.packed_linear import EXACT_ROWS, PackedLinear, pack_linears, rounded_rows
 from tests.language_service.harness import build_model
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
-@pytest.mark.parametrize("num_rows", [1, 2, 7, 64, 300])
+@pytest.mark.parametrize("num_rows", [1, 2, 7, 32, 33, 64, 129, 300])
 def test_rows_of_any_number_are_multiplied(
     num_rows: int, dtype: torch.dtype, tolerance: float, bias: bool
 ) -> None:
@@ -30,6 +30,15 @@ def test_rows_of_any_number_are_multiplied(
     assert product.shape == (1, num_rows, 80)
     assert product.dtype is dtype
     torch.testing.assert_close(product.double(), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_few_numbers_of_rows_are_computed() -> None:
+    numbers = {num_rows: rounded_rows(num_rows) for num_rows in range(1, 2049)}
+    assert all(numbers[few] == few for few in range(1, EXACT_ROWS + 1))
+    assert all(num_rows <= rounded for num_rows, rounded in numbers.items())
+    assert all(rounded < 1.25 * num_rows for num_rows, rounded in numbers.items())
+    assert len({rounded for num_rows, rounded in numbers.items() if num_rows <= 512}) < 60
+    assert {rounded_rows(rounded) for rounded in numbers.values()} == set(numbers.values())
 
 
 def test_a_whole_model_computes_the_same_logits() -> None:
