@@ -92,7 +92,8 @@ class LanguageEngine:
         self._arrived: list[Generation] = []
         self._supplied: list[_Supply] = []
         self._cancelled: list[Generation] = []
-        self._deadlines: list[tuple[float, int, Generation]] = []
+        # By name and rank: a request that has ended must not live on until its deadline.
+        self._deadlines: list[tuple[float, int, str]] = []
         self.on_work: Callable[[], None] = lambda: None
         """Called from any thread when there is something to do; set it before the first request."""
 
@@ -299,15 +300,18 @@ class LanguageEngine:
         for generation in cancelled:
             self._end(generation, CancelledRequestError("The request was cancelled."))
         while self._deadlines and self._deadlines[0][0] <= self._clock():
-            _, _, generation = heapq.heappop(self._deadlines)
-            self._end(generation, DeadlineExpiredError("The request's deadline has passed."))
+            _, arrival, request_id = heapq.heappop(self._deadlines)
+            late = self._generations.get(request_id)
+            # Its id may be in use again.
+            if late is not None and late.sequence.rank[1] == arrival:
+                self._end(late, DeadlineExpiredError("The request's deadline has passed."))
 
     def _queue(self, generation: Generation) -> None:
         sequence = generation.sequence
         sequence.prompt = sequence.prompt.map_embeddings(self._runner.place)
         self._scheduler.add(sequence, generation.submitted, generation.priority)
         if generation.deadline < math.inf:
-            entry = (generation.deadline, sequence.rank[1], generation)
+            entry = (generation.deadline, sequence.rank[1], sequence.request_id)
             heapq.heappush(self._deadlines, entry)
 
     def _end(self, generation: Generation, error: DvdError) -> None:

@@ -1,13 +1,9 @@
 """The public gRPC door: wire in, events out, no decisions."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 
-from common.config import RouterConfig
-from common.errors import CancelledRequestError, DvdError, InvalidRequestError
-from common.rpc import RpcContext, remaining_seconds
+from common.rpc import RpcContext
 from common.sampling_wire import WIRE_FINISH_REASONS, write_choice, write_stop
 from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
 from router.answer import (
@@ -19,58 +15,34 @@ from router.answer import (
     TokenLogprob,
     TokenLogprobs,
 )
-from router.deadline import Deadline
+from router.front_door import Caller, FrontDoor
 from router.language_client import AnswerDelta
-from router.metrics import RouterMetrics
-from router.pipeline import AnswerEvent, Pipeline
+from router.pipeline import AnswerEvent
 from router.resolution_options import WIRE_SCOPES
-from router.standing import Standing
-from router.tenants import MAX_TENANT_CHARACTERS, TENANT_HEADER
-from router.validation import RequestValidator, ServedModel
+from router.tenants import TENANT_HEADER
 
 SERVICE_NAME = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name
 
 
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
-    """Serves one pipeline."""
+    """Serves one front door."""
 
-    def __init__(
-        self,
-        config: RouterConfig,
-        model: ServedModel,
-        pipeline: Pipeline,
-        metrics: RouterMetrics,
-    ) -> None:
-        self._config = config
-        self._model = model
-        self._validator = RequestValidator(config, model)
-        self._pipeline = pipeline
-        self._metrics = metrics
+    def __init__(self, door: FrontDoor) -> None:
+        self._door = door
 
     async def Generate(
         self, request: inference_pb2.GenerateRequest, context: RpcContext
     ) -> AsyncIterator[inference_pb2.GenerateResponse]:
         """Answer one conversation."""
-        with self._counted():
-            left = remaining_seconds(context)
-            deadline = Deadline.after(left or self._config.default_deadline_seconds)
-            tenant = tenant_of(context)
-            # Looking at pictures takes time, which who is refused anyway should not cost others.
-            self._pipeline.check(Standing(tenant, request.priority, deadline.remaining()))
-            valid = await asyncio.to_thread(self._validator.validate, request)
-            valid = replace(valid, tenant=tenant)
-            # Closed here and not by the garbage collector, so that all is given back at once.
-            async with aclosing(self._pipeline.answer(valid, deadline)) as events:
-                async for event in events:
-                    yield _response(event, self._model.name)
-                    if isinstance(event, AnswerFinished):
-                        self._note_finished(event)
+        async with aclosing(self._door.answer(request, caller_of(context))) as events:
+            async for event in events:
+                yield _response(event, self._door.model.name)
 
     async def GetModel(
         self, request: inference_pb2.GetModelRequest, context: RpcContext
     ) -> inference_pb2.GetModelResponse:
         """Describe the served model and the bounds."""
-        model, config = self._model, self._config
+        model, config = self._door.model, self._door.config
         return inference_pb2.GetModelResponse(
             model=model.name,
             fingerprint=model.fingerprint,
@@ -85,48 +57,12 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             compressed_tokens_per_tile=model.config.compressed_tokens_per_tile,
         )
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Count a request that ends without an answer."""
-        status = DvdError.code.name
-        try:
-            yield
-            status = ""
-        except (asyncio.CancelledError, GeneratorExit):
-            status = CancelledRequestError.code.name
-            raise
-        except DvdError as error:
-            status = error.code.name
-            raise
-        finally:
-            if status:
-                self._metrics.requests.labels(status, "").inc()
 
-    def _note_finished(self, event: AnswerFinished) -> None:
-        self._metrics.requests.labels("OK", str(event.finish_reason)).inc()
-        if event.resolution is not None and event.resolution.is_raised:
-            self._metrics.raised_for_load.inc()
-        self._metrics.resumptions.inc(event.num_resumptions)
-        if event.usage.completion_tokens:
-            self._metrics.time_to_first_token.observe(event.seconds.time_to_first_token)
-
-
-def tenant_of(context: RpcContext) -> str:
-    """On whose behalf a call is made, by its metadata; empty where that is not said.
-
-    Raises:
-        InvalidRequestError: The name cannot be one.
-    """
-    for key, value in context.invocation_metadata() or ():
-        if key == TENANT_HEADER:
-            name = str(value)
-            if len(name) > MAX_TENANT_CHARACTERS or not (name.isascii() and name.isprintable()):
-                raise InvalidRequestError(
-                    f"A tenant has at most {MAX_TENANT_CHARACTERS} printable ASCII characters.",
-                    TENANT_HEADER,
-                )
-            return name
-    return ""
+def caller_of(context: RpcContext) -> Caller:
+    """Who makes a call, by its metadata, and how long it may take."""
+    metadata = context.invocation_metadata() or ()
+    tenants = [str(value) for key, value in metadata if key == TENANT_HEADER]
+    return Caller(tenants[0] if tenants else "", context.time_remaining())
 
 
 def _response(event: AnswerEvent, model: str) -> inference_pb2.GenerateResponse:

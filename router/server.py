@@ -24,6 +24,7 @@ from common.types import ReplicaAddress, ReplicaRole
 from common.work_gate import WorkGate
 from protos.dvd.v1 import inference_pb2_grpc
 from router.admission import Admission, AdmissionBounds
+from router.front_door import FrontDoor
 from router.grpc_api import SERVICE_NAME, InferenceServicer
 from router.language_client import LanguageClient
 from router.metrics import RouterMetrics
@@ -115,7 +116,7 @@ class Router:
         )
         self._rpc = RpcServer(message_bytes, work=WorkGate(begins={"Generate"}), shares_port=True)
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(
-            InferenceServicer(config, model, pipeline, self.metrics), self._rpc.server
+            InferenceServicer(FrontDoor(config, model, pipeline, self.metrics)), self._rpc.server
         )
         self._metrics_server: MetricsServer | None = None
         self._roster: asyncio.Task[None] | None = None

@@ -7,6 +7,7 @@ Whose request it is says the metadata `x-dvd-tenant`, which whoever authenticate
 or remove; without it a request belongs to the tenant with the empty name.
 """
 
+from common.errors import InvalidRequestError
 from router.resources import Amounts, Resource
 
 TENANT_HEADER = "x-dvd-tenant"
@@ -17,6 +18,20 @@ SHARE_OF_THE_REST = 0.8
 # Names beyond this many at a time share one place, so that made-up names take no memory.
 MAX_TENANTS = 1024
 OTHERS = ""
+
+
+def check_tenant(name: str) -> str:
+    """Return what can be the name of a tenant.
+
+    Raises:
+        InvalidRequestError: It cannot be one.
+    """
+    if len(name) > MAX_TENANT_CHARACTERS or not (name.isascii() and name.isprintable()):
+        raise InvalidRequestError(
+            f"A tenant has at most {MAX_TENANT_CHARACTERS} printable ASCII characters.",
+            TENANT_HEADER,
+        )
+    return name
 
 
 class Tenants:

@@ -1,5 +1,8 @@
 """What earlier requests computed serves later ones, and only where it is the same."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from transformers import PreTrainedModel
@@ -7,7 +10,7 @@ from transformers import PreTrainedModel
 from common.errors import DeadlineExpiredError, DvdError
 from language_service.block_tables import PrefixHold
 from language_service.engine import LanguageEngine
-from language_service.generation import GenerationRequest
+from language_service.generation import EngineEvent, GenerationRequest
 from language_service.prompt import (
     HeldSegment,
     ImageSegment,
@@ -279,6 +282,35 @@ def test_pictures_that_never_came_leave_nothing_but_their_prefix(engine: Languag
 def test_a_picture_for_a_request_that_is_gone_is_dropped(engine: LanguageEngine) -> None:
     engine.supply("gone", 0, CAT)
     assert not engine.step()
+
+
+def test_an_answered_request_is_not_kept_until_its_deadline(model: PreTrainedModel) -> None:
+    engine = build_engine(model)
+    answer = Answer()
+
+    def on_event(event: EngineEvent) -> None:
+        answer.events.append(event)
+
+    kept = weakref.ref(on_event)
+    engine.submit(GenerationRequest("early", SEEN, greedy(6), on_event, deadline=1e9))
+    del on_event
+    run(engine)
+    gc.collect()
+    assert len(answer.token_ids) == 6
+    assert kept() is None
+
+
+def test_a_deadline_is_not_that_of_a_later_request_of_the_same_name(
+    model: PreTrainedModel,
+) -> None:
+    engine = build_engine(model)
+    first, second = Answer(), Answer()
+    engine.submit(GenerationRequest("twice", SEEN, greedy(1), first.events.append, deadline=20.0))
+    run(engine)
+    engine.submit(GenerationRequest("twice", SEEN, greedy(40), second.events.append))
+    run(engine)
+    assert len(first.token_ids) == 1
+    assert len(second.token_ids) == 40
 
 
 def test_a_request_ends_at_its_deadline(model: PreTrainedModel) -> None:

@@ -25,6 +25,7 @@ from router.answer import (
     TokenUsage,
 )
 from router.deadline import Deadline
+from router.front_door import FrontDoor
 from router.grpc_api import InferenceServicer
 from router.language_client import AnswerDelta
 from router.metrics import RouterMetrics
@@ -98,7 +99,7 @@ class Door:
         self.metrics = RouterMetrics(Admission(BOUNDS), *pools)
         model = ServedModel("tiny", "fingerprint", MODEL, 400)
         config = RouterConfig(default_deadline_seconds=50, **settings)
-        self.servicer = InferenceServicer(config, model, self.pipeline, self.metrics)
+        self.servicer = InferenceServicer(FrontDoor(config, model, self.pipeline, self.metrics))
 
     def generate(self, request: Any = None, seconds: float | None = None) -> Any:
         return self.servicer.Generate(request or user(text()), Context(seconds))

@@ -1,0 +1,113 @@
+"""What both doors share: who asks, how long it may take, whether it is taken, what is counted.
+
+Each door turns its own wire into a `GenerateRequest` and events into its own wire; nothing else.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, replace
+
+from common.config import RouterConfig
+from common.errors import CancelledRequestError, DeadlineExpiredError, DvdError
+from protos.dvd.v1 import inference_pb2
+from router.answer import AnswerFinished
+from router.deadline import Deadline
+from router.metrics import RouterMetrics
+from router.pipeline import AnswerEvent, Pipeline
+from router.standing import Standing
+from router.tenants import check_tenant
+from router.validation import RequestValidator, ServedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What a call says beside the request.
+
+    Attributes:
+        tenant: On whose behalf; empty where that is not said.
+        seconds_left: What the client allows; None for the router's own limit.
+    """
+
+    tenant: str = ""
+    seconds_left: float | None = None
+
+
+class FrontDoor:
+    """Answers the requests of every door on one pipeline.
+
+    Attributes:
+        config: The router's.
+        model: What is served.
+        metrics: What the router exports.
+    """
+
+    def __init__(
+        self,
+        config: RouterConfig,
+        model: ServedModel,
+        pipeline: Pipeline,
+        metrics: RouterMetrics,
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.metrics = metrics
+        self._validator = RequestValidator(config, model)
+        self._pipeline = pipeline
+
+    async def answer(
+        self, request: inference_pb2.GenerateRequest, caller: Caller
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Answer one conversation.
+
+        Args:
+            request: As it came.
+            caller: Who asks, and how long it may take.
+
+        Raises:
+            DvdError: The request ends without an answer.
+        """
+        with self._counted():
+            deadline = self._deadline(caller)
+            tenant = check_tenant(caller.tenant)
+            # Looking at pictures takes time, which who is refused anyway should not cost others.
+            self._pipeline.check(Standing(tenant, request.priority, deadline.remaining()))
+            valid = await asyncio.to_thread(self._validator.validate, request)
+            valid = replace(valid, tenant=tenant)
+            # Closed here and not by the garbage collector, so that all is given back at once.
+            async with aclosing(self._pipeline.answer(valid, deadline)) as events:
+                async for event in events:
+                    yield event
+                    if isinstance(event, AnswerFinished):
+                        self._note_finished(event)
+
+    def _deadline(self, caller: Caller) -> Deadline:
+        left = caller.seconds_left
+        if left is not None and left <= 0:
+            raise DeadlineExpiredError("The deadline passed.")
+        return Deadline.after(self.config.default_deadline_seconds if left is None else left)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count a request that ends without an answer."""
+        status = DvdError.code.name
+        try:
+            yield
+            status = ""
+        except (asyncio.CancelledError, GeneratorExit):
+            status = CancelledRequestError.code.name
+            raise
+        except DvdError as error:
+            status = error.code.name
+            raise
+        finally:
+            if status:
+                self.metrics.requests.labels(status, "").inc()
+
+    def _note_finished(self, event: AnswerFinished) -> None:
+        self.metrics.requests.labels("OK", str(event.finish_reason)).inc()
+        if event.resolution is not None and event.resolution.is_raised:
+            self.metrics.raised_for_load.inc()
+        self.metrics.resumptions.inc(event.num_resumptions)
+        if event.usage.completion_tokens:
+            self.metrics.time_to_first_token.observe(event.seconds.time_to_first_token)
