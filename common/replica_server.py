@@ -5,11 +5,12 @@ stopping.
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from common.config import LogConfig
 from common.errors import ConfigError
 from common.health_probe import HealthProbe
 from common.metrics import MetricsServer, serve_metrics
@@ -35,6 +36,8 @@ class ReplicaSpec:
         device: `auto`, `cpu` or `cuda`.
         host: Address to listen on; None for that of its Ray node.
         drain_seconds: Time that what it has begun gets when its process is told to end.
+        model_name: Name that clients give, for its metrics.
+        log: How it logs.
     """
 
     name: str
@@ -42,6 +45,8 @@ class ReplicaSpec:
     device: str
     host: str | None = None
     drain_seconds: float = 0.0
+    model_name: str = ""
+    log: LogConfig = field(default_factory=LogConfig)
 
 
 @dataclass(frozen=True, slots=True)

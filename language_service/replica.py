@@ -11,6 +11,7 @@ from common.config import LanguageServiceConfig
 from common.devices import choose_device, choose_dtype
 from common.engine_thread import EngineThread
 from common.health_probe import HealthProbe, seconds_of
+from common.metric_families import BuildInfo
 from common.model_config import ModelConfig, load_model_config
 from common.model_files import fingerprint
 from common.replica_server import ReplicaServer, ReplicaSpec, new_identity, server_info
@@ -79,7 +80,8 @@ class LanguageReplica:
         self.engine.on_work = self._thread.wake
         info = server_info(identity, model_config.text_hidden_size, held, WIRE_DTYPES[dtype])
         self.answerer = Answerer(tokenizer, self.inbox, self.engine, defaults)
-        metrics = LanguageMetrics(self.engine, self.answerer, self.inbox, held)
+        build = BuildInfo(spec.model_name, identity.fingerprint, str(device))
+        metrics = LanguageMetrics(self.engine, self.answerer, self.inbox, held, build)
         probe = HealthProbe(
             LanguageProbe(self.engine).submit, self._thread, seconds_of(self.engine.warm_up)
         )

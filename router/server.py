@@ -17,6 +17,7 @@ from pathlib import Path
 from common.config import RouterConfig, StrictModel
 from common.errors import ConfigError, StartupError
 from common.log import set_up_logging
+from common.metric_families import BuildInfo
 from common.metrics import MetricsServer, serve_metrics
 from common.model_config import load_model_config
 from common.rpc import RpcServer
@@ -101,7 +102,12 @@ class Router:
             seed,
         )
         self.admission = Admission(_bounds(config), self._least_seconds)
-        self.metrics = RouterMetrics(self.admission, self.visions, self.languages)
+        self.metrics = RouterMetrics(
+            self.admission,
+            self.visions,
+            self.languages,
+            BuildInfo(settings.model_name, settings.fingerprint),
+        )
         pipeline = Pipeline(
             model_config,
             self.admission,

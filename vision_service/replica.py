@@ -11,6 +11,7 @@ from common.config import ImageLimits, VisionServiceConfig
 from common.devices import choose_device, choose_dtype
 from common.engine_thread import EngineThread
 from common.health_probe import HealthProbe, seconds_of
+from common.metric_families import BuildInfo
 from common.model_config import load_model_config
 from common.model_files import fingerprint
 from common.replica_server import ReplicaServer, ReplicaSpec, new_identity, server_info
@@ -72,7 +73,8 @@ class VisionReplica:
             model_config, config, Preprocessor(model_config, limits), self.engine, self.cache
         )
         identity = new_identity(spec.name, ReplicaRole.VISION, fingerprint(spec.model_dir))
-        metrics = VisionMetrics(self.engine, self._encoder, self.cache, held)
+        build = BuildInfo(spec.model_name, identity.fingerprint, str(device))
+        metrics = VisionMetrics(self.engine, self._encoder, self.cache, held, build)
         # A picture travels in one message, with room for the rest of the request.
         max_message_bytes = limits.max_bytes + MAX_MESSAGE_BYTES
         probe = HealthProbe(self.engine.submit_probe, self._thread, seconds_of(self.engine.warm_up))
