@@ -1,7 +1,7 @@
 """Plain numbers as metrics: what collectors of all processes are made of."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -76,21 +76,23 @@ class BuildInfo:
 class BuildCollector(Collector):
     """Exports the one series that says what runs here."""
 
-    def __init__(self, info: BuildInfo) -> None:
-        self._labels = [version("dvd-serving"), info.model, info.fingerprint, info.device]
+    def __init__(self, build: Callable[[], BuildInfo]) -> None:
+        self._version = version("dvd-serving")
+        self._build = build
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Tell."""
         labels = ["version", "model", "fingerprint", "device"]
         family = GaugeMetricFamily("dvd_build_info", "What runs here.", labels=labels)
-        family.add_metric(self._labels, 1)
+        build = self._build()
+        family.add_metric([self._version, build.model, build.fingerprint, build.device], 1)
         yield family
 
 
-def process_registry(info: BuildInfo) -> CollectorRegistry:
+def process_registry(build: Callable[[], BuildInfo]) -> CollectorRegistry:
     """A registry with what every process exports: what it runs, and its CPU, memory and files."""
     registry = CollectorRegistry()
-    registry.register(BuildCollector(info))
+    registry.register(BuildCollector(build))
     ProcessCollector(registry=registry)
     return registry
 

@@ -15,6 +15,7 @@ from common.errors import ConfigError
 from common.health_probe import HealthProbe
 from common.metrics import MetricsServer, serve_metrics
 from common.rpc import RpcServer
+from common.stats_log import StatsLog
 from common.types import ReplicaAddress, ReplicaRole
 from common.work_gate import WorkGate
 from protos.dvd.v1 import embedding_pb2, replica_pb2
@@ -108,6 +109,7 @@ class ReplicaServer:
         max_message_bytes: int,
         probe: HealthProbe,
         work: WorkGate,
+        stats: StatsLog | None = None,
     ) -> None:
         """Prepare without listening.
 
@@ -117,10 +119,12 @@ class ReplicaServer:
             max_message_bytes: Largest message.
             probe: What a health check asks.
             work: Which calls are work; what has begun ends before it stops.
+            stats: Says in the log how busy it is; None for nothing.
         """
         self.identity = identity
         self.rpc = RpcServer(max_message_bytes, probe.is_healthy, work)
         self._registry = registry
+        self._stats = stats
         self._metrics: MetricsServer | None = None
 
     async def start(self, host: str, service_name: str) -> ReplicaAddress:
@@ -133,6 +137,8 @@ class ReplicaServer:
             raise ConfigError(f"A replica must listen where others reach it, not on {host}.")
         port = await self.rpc.start(f"{host}:0", [service_name])
         self._metrics = serve_metrics(self._registry, host)
+        if self._stats is not None:
+            self._stats.start()
         return ReplicaAddress(
             name=self.identity.name,
             role=self.identity.role,
@@ -145,6 +151,8 @@ class ReplicaServer:
     async def stop(self, grace_seconds: float) -> None:
         """Stop both listeners, once what has begun has ended or the grace has passed."""
         await self.rpc.stop(grace_seconds)
+        if self._stats is not None:
+            await self._stats.stop()
         metrics, self._metrics = self._metrics, None
         if metrics is not None:
             metrics.close()

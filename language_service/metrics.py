@@ -133,7 +133,7 @@ class LanguageMetrics:
         self.queue_seconds = Distribution(STAGE_SECONDS)
         self.prefill_seconds = Distribution(STAGE_SECONDS)
         self.decode_seconds = Distribution(STAGE_SECONDS)
-        self.registry = process_registry(build)
+        self.registry = process_registry(lambda: build)
         self.registry.register(EngineCollector(engine, weight_bytes))
         self.registry.register(InboxCollector(inbox, engine, answerer))
         self.registry.register(AnswerCollector(self))

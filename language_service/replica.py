@@ -16,6 +16,7 @@ from common.model_config import ModelConfig, load_model_config
 from common.model_files import fingerprint
 from common.replica_server import ReplicaServer, ReplicaSpec, new_identity, server_info
 from common.rpc import MAX_MESSAGE_BYTES
+from common.stats_log import StatsLog
 from common.tensor_codec import WIRE_DTYPES
 from common.types import ReplicaAddress, ReplicaRole
 from common.work_gate import WorkGate
@@ -31,6 +32,7 @@ from language_service.probe import LanguageProbe
 from language_service.receiver import EmbeddingReceiver
 from language_service.scheduler import EngineLimits
 from language_service.server import SERVICE_NAME, LanguageServicer, add_language_service
+from language_service.stats_line import LanguageStatsLine
 from language_service.tokenizer import ORIGINAL_SYSTEM_MESSAGE, ChatTokenizer
 from language_service.weights import load_language_model
 
@@ -82,11 +84,15 @@ class LanguageReplica:
         self.answerer = Answerer(tokenizer, self.inbox, self.engine, defaults)
         build = BuildInfo(spec.model_name, identity.fingerprint, str(device))
         metrics = LanguageMetrics(self.engine, self.answerer, self.inbox, held, build)
+        self.registry = metrics.registry
         probe = HealthProbe(
             LanguageProbe(self.engine).submit, self._thread, seconds_of(self.engine.warm_up)
         )
         work = WorkGate(begins={"Generate"})
-        self._server = ReplicaServer(identity, metrics.registry, MAX_MESSAGE_BYTES, probe, work)
+        stats = StatsLog(
+            LanguageStatsLine(self.engine, self.inbox), spec.log.stats_interval_seconds
+        )
+        self._server = ReplicaServer(identity, self.registry, MAX_MESSAGE_BYTES, probe, work, stats)
         receiver = EmbeddingReceiver(self.inbox, config.credit_bytes, config.sender_silence_seconds)
         add_language_service(
             LanguageServicer(info, self.answerer, self.inbox, receiver, self.engine, metrics),

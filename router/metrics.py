@@ -171,7 +171,7 @@ class RouterMetrics:
         build: BuildInfo | None = None,
     ) -> None:
         self.door = DoorStats()
-        self.registry = process_registry(build or BuildInfo())
+        self.registry = process_registry(lambda: build or BuildInfo())
         self.requests = Counter(
             "dvd_requests", "Requests by outcome.", ["status", "finish_reason"],
             registry=self.registry,

@@ -143,7 +143,7 @@ class VisionMetrics:
         weight_bytes: int,
         build: BuildInfo,
     ) -> None:
-        self.registry = process_registry(build)
+        self.registry = process_registry(lambda: build)
         self.registry.register(EngineCollector(engine, weight_bytes))
         self.registry.register(EncoderCollector(encoder, engine))
         self.registry.register(CacheCollector(cache))
