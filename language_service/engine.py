@@ -269,10 +269,11 @@ class LanguageEngine:
             with self._blocks_lock:
                 self._fail(plan)
         else:
+            num_tokens = sum(chunk.num_tokens for chunk in plan.chunks)
+            self.stats.note_computed(num_tokens, num_answers)
             with self._blocks_lock:
                 self._advance(plan, sampled)
-            num_tokens = sum(chunk.num_tokens for chunk in plan.chunks)
-            self.stats.note_step(num_tokens, num_answers, self._clock() - began_at)
+            self.stats.note_seconds(self._clock() - began_at, num_tokens == num_answers)
         return True
 
     def warm_up(self) -> None:

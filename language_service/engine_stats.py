@@ -45,15 +45,18 @@ class EngineStats:
             self.num_query_tokens += sequence.num_ready_tokens
             self.num_hit_tokens += sequence.num_cached_tokens or 0
 
-    def note_step(self, num_tokens: int, num_answer_tokens: int, seconds: float) -> None:
-        """Count a step that has ended."""
+    def note_computed(self, num_tokens: int, num_answer_tokens: int) -> None:
+        """Count the tokens of a step, before anybody is given what came of them."""
         self.num_computed_tokens += num_tokens
         self.num_answer_tokens += num_answer_tokens
-        if num_tokens == num_answer_tokens:
+        self.step_tokens.note(num_tokens)
+
+    def note_seconds(self, seconds: float, is_decode: bool) -> None:
+        """Count the time of a step that has ended."""
+        if is_decode:
             self.decode_seconds += seconds
         else:
             self.prefill_seconds += seconds
-        self.step_tokens.note(num_tokens)
         self.step_seconds.note(seconds)
 
     def note_answer(self, num_tokens: int) -> None:
