@@ -131,7 +131,7 @@ class ChaosRouter:
         self._process = await RouterProcess.start(self._settings, START_SECONDS)
         self.address = self._process.ready.address
         port = int(self.address.rpartition(":")[2])
-        config = self._settings.config.model_copy(update={"grpc_port": port})
+        config = self._settings.config.model_copy(update={"grpc_port": port, "http_port": 0})
         self._settings = self._settings.model_copy(update={"config": config})
         self._kinds.joined("router", self.name)
 

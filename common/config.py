@@ -225,18 +225,24 @@ class HealthConfig(StrictModel):
     max_failures: PositiveInt = 3
 
 
+DEFAULT_HTTP_PORT = 8000
+
+
 class RouterConfig(StrictModel):
     """The router: the public door and its bounds.
 
     Attributes:
         host: Address to listen on.
         grpc_port: Public gRPC port; 0 takes a free one.
+        http_port: Public HTTP port; 0 takes a free one, and null takes 8000, or a free one where
+            the gRPC port is a free one too.
         metrics_port: Port of `/metrics`; 0 takes a free one.
         max_requests: Requests in flight beyond which new ones are refused.
         max_outstanding_tiles: Tiles in flight, likewise.
         max_outstanding_tokens: Estimated tokens in flight, likewise.
         max_retained_image_bytes: Picture bytes held for retries, likewise.
-        max_request_bytes: Largest request message.
+        max_request_bytes: Largest request message; over HTTP, where pictures travel as base64, the
+            largest body is a third larger.
         max_images_per_request: Most pictures of one request.
         max_tiles_per_request: Most tiles of one request.
         default_deadline_seconds: Deadline of requests that set none.
@@ -257,6 +263,7 @@ class RouterConfig(StrictModel):
 
     host: str = "127.0.0.1"
     grpc_port: int = Field(default=50051, ge=0, le=65535)
+    http_port: int | None = Field(default=None, ge=0, le=65535)
     metrics_port: int = Field(default=0, ge=0, le=65535)
     max_requests: PositiveInt = 256
     max_outstanding_tiles: PositiveInt = 2048
@@ -276,3 +283,15 @@ class RouterConfig(StrictModel):
     max_remembered_images: PositiveInt = 16_384
     images: ImageLimits = ImageLimits()
     health: HealthConfig = HealthConfig()
+
+    @property
+    def own_http_port(self) -> int:
+        """Public HTTP port; 0 for a free one."""
+        if self.http_port is not None:
+            return self.http_port
+        return DEFAULT_HTTP_PORT if self.grpc_port else 0
+
+    @property
+    def max_http_body_bytes(self) -> int:
+        """Largest HTTP body: base64 writes three bytes as four."""
+        return self.max_request_bytes // 3 * 4

@@ -6,9 +6,11 @@ sentence, what is wrong and what to do, without paths or library text.
 
     DvdError                          INTERNAL             500
     ├── InvalidRequestError           INVALID_ARGUMENT     400   names the field at fault
-    │   └── InvalidImageError         INVALID_ARGUMENT     400
+    │   ├── InvalidImageError         INVALID_ARGUMENT     400
+    │   └── RequestTooLargeError      INVALID_ARGUMENT     413
     ├── ModelNotFoundError            NOT_FOUND            404
     ├── FeaturesNotFoundError         NOT_FOUND            404   encode again
+    ├── UnauthenticatedError          UNAUTHENTICATED      401
     ├── SlotTakenError                ALREADY_EXISTS       409   another attempt was first
     ├── OverloadedError               RESOURCE_EXHAUSTED   429   carries a retry delay
     ├── MismatchError                 FAILED_PRECONDITION  412   peers disagree, both values named
@@ -59,6 +61,19 @@ class InvalidRequestError(DvdError):
 
 class InvalidImageError(InvalidRequestError):
     """A picture cannot be decoded or breaks a bound."""
+
+
+class RequestTooLargeError(InvalidRequestError):
+    """The request has more bytes than one may have."""
+
+    http_status = 413
+
+
+class UnauthenticatedError(DvdError):
+    """The caller does not show the key that this deployment asks for."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    http_status = 401
 
 
 class ModelNotFoundError(DvdError):

@@ -139,6 +139,7 @@ class RpcServer:
         is_healthy: HealthCheck | None = None,
         work: WorkGate | None = None,
         shares_port: bool = False,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
         """Prepare without listening.
 
@@ -148,10 +149,11 @@ class RpcServer:
             work: Which calls are work; None for none.
             shares_port: Whether another process of ours may listen at the same port, as where one
                 takes over from another.
+            interceptors: Asked before every call, within the error boundary.
         """
         self._work = work or WorkGate()
         self.server = grpc.aio.server(
-            interceptors=[ErrorBoundary(self._work)],
+            interceptors=[ErrorBoundary(self._work), *interceptors],
             options=(*message_options(max_message_bytes), ("grpc.so_reuseport", int(shares_port))),
         )
         self._health = CheckedHealth(is_healthy)

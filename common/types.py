@@ -21,11 +21,12 @@ class FinishReason(StrEnum):
 
 
 class Role(StrEnum):
-    """Who says a message."""
+    """Who says a message; nobody says text that is continued as it stands."""
 
     SYSTEM = "system"
     USER = "user"
     ASSISTANT = "assistant"
+    NOBODY = "nobody"
 
 
 class ReplicaRole(StrEnum):

@@ -46,7 +46,7 @@ async def ask_and_show(console: Console, words: list[str], options: AskOptions) 
     request = ask_about_images(images, question, options.is_combined)
     request.sampling.CopyFrom(_sampling(options))
     _set_resolution(request, options)
-    text, finished = await _stream(console, options.server, request)
+    text, finished = await _stream(console, options, request)
     if options.explain is not None:
         picture = open_picture(pictures[0], finished.images[0].orientation)
         write_explanation(Explained(picture, question, text, finished), options.explain)
@@ -54,12 +54,12 @@ async def ask_and_show(console: Console, words: list[str], options: AskOptions) 
 
 
 async def _stream(
-    console: Console, server: str, request: inference_pb2.GenerateRequest
+    console: Console, options: AskOptions, request: inference_pb2.GenerateRequest
 ) -> tuple[str, inference_pb2.GenerateFinished]:
     """Show an answer as it comes, or several when all are there; return the first whole."""
     texts = [""] * request.sampling.n
     finished: inference_pb2.GenerateFinished | None = None
-    client = InferenceClient(*server.split(","))
+    client = InferenceClient(*options.server.split(","), api_key=options.api_key)
     try:
         async for response in client.stream(request):
             if response.HasField("delta"):
@@ -72,7 +72,7 @@ async def _stream(
                 print_usage(console, finished)
     except UnavailableError as error:
         raise UnavailableError(
-            f"{error.message} Is a cluster serving at {server}? Start one with: dvd serve"
+            f"{error.message} Is a cluster serving at {options.server}? Start one with: dvd serve"
         ) from error
     finally:
         await client.close()

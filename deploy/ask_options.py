@@ -1,6 +1,6 @@
 """What `dvd ask` is asked to do; apart from the rest, so that the command line starts at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -24,6 +24,7 @@ class AskOptions:
         max_tiles: Most tiles of each picture; None for the server's.
         detail: The same in words, a key of `DETAILS`; None for the server's.
         is_combined: Whether all pictures share one place in the prompt.
+        api_key: Shown to the router; empty for none.
     """
 
     server: str
@@ -40,3 +41,4 @@ class AskOptions:
     max_tiles: int | None = None
     detail: str | None = None
     is_combined: bool = False
+    api_key: str = field(default="", repr=False)

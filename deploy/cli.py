@@ -1,6 +1,5 @@
 """The `dvd` command: serve, ask, demo, version; those of operators are in `deploy/operate.py`."""
 
-import logging
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,13 +9,13 @@ import typer
 from common.errors import ConfigError
 from common.log import set_up_logging
 from common.model_files import RANDOM_WEIGHTS_NOTE
+from deploy.api_key import find_api_key
 from deploy.ask_options import AskOptions
 from deploy.config import DeployConfig, load_config, parse_assignment
 from deploy.console import USAGE_ERROR, console, run, show_error
 from deploy.model import find_model
 from deploy.operate import down, drain, roll, status
 from deploy.ray_environment import prepare_ray
-from deploy.signals import stop_on_signals
 
 DEFAULT_SERVER = "127.0.0.1:50051"
 
@@ -30,7 +29,6 @@ app.command()(status)
 app.command()(drain)
 app.command()(roll)
 app.command()(down)
-log = logging.getLogger(__name__)
 
 Model = Annotated[str | None, typer.Argument(help="Model directory or hub id.")]
 ConfigFile = Annotated[
@@ -50,6 +48,11 @@ LanguageReplicas = Annotated[
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 
 
+ApiKeyFile = Annotated[
+    Path | None, typer.Option(help="File with the key of the doors; or set DVD_API_KEY.")
+]
+
+
 @app.command()
 def serve(
     model: Model = None,
@@ -58,10 +61,14 @@ def serve(
     served_model_name: Annotated[str | None, typer.Option(help="Name clients give.")] = None,
     host: Annotated[str | None, typer.Option(help="Address of the public door.")] = None,
     grpc_port: Annotated[int | None, typer.Option(help="Public gRPC port; 0: a free one.")] = None,
+    http_port: Annotated[
+        int | None, typer.Option("--http-port", "--port", help="Public HTTP port; 0: a free one.")
+    ] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Router's metrics port.")] = None,
     vision_replicas: VisionReplicas = None,
     language_replicas: LanguageReplicas = None,
     routers: Annotated[int | None, typer.Option(help="Routers.", min=1)] = None,
+    api_key_file: ApiKeyFile = None,
     device: Device = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to join.")] = None,
     json_logs: Annotated[
@@ -78,6 +85,7 @@ def serve(
         "served_model_name": served_model_name,
         "router.host": host,
         "router.grpc_port": grpc_port,
+        "router.http_port": http_port,
         "router.metrics_port": metrics_port,
         "vision.placement.replicas": vision_replicas,
         "language.placement.replicas": language_replicas,
@@ -91,8 +99,9 @@ def serve(
     if print_config:
         console.print_json(settings.model_dump_json())
         return
+    key = _api_key(api_key_file, settings.api_key_file)
     set_up_logging("dvd", settings.log.level, settings.log.json_lines)
-    run(_serve(settings))
+    run(_serve(settings, key))
 
 
 @app.command()
@@ -133,6 +142,7 @@ def ask(
         list[str] | None, typer.Option(help="Text that ends the answer; may be repeated.")
     ] = None,
     n: Annotated[int, typer.Option("--n", help="Answers to give.", min=1)] = 1,
+    api_key_file: ApiKeyFile = None,
 ) -> None:
     """Ask a running cluster about pictures; the answer streams."""
     options = AskOptions(
@@ -150,6 +160,7 @@ def ask(
         max_tiles=max_tiles,
         detail=detail,
         is_combined=combine,
+        api_key=_api_key(api_key_file),
     )
     run(_ask(words, options))
 
@@ -166,8 +177,9 @@ def demo(
     """Start a cluster on this machine, ask it about the example pictures, stop it."""
     flags = {"model": model, "router.grpc_port": 0}
     settings = _settings(config, flags, assign)
+    key = _api_key(None, settings.api_key_file)
     set_up_logging("dvd", "WARNING")
-    run(_demo(settings, json_file))
+    run(_demo(settings, key, json_file))
 
 
 @app.command()
@@ -191,25 +203,19 @@ def _settings(config: Path | None, flags: dict[str, Any], assign: list[str] | No
         raise typer.Exit(USAGE_ERROR) from error
 
 
-async def _serve(settings: DeployConfig) -> None:
-    prepare_ray(settings.ray)
-    from deploy.supervisor import Supervisor  # noqa: PLC0415  # Ray and torch take seconds
-
-    supervisor = Supervisor(settings)
+def _api_key(flag: Path | None, configured: Path | None = None) -> str:
     try:
-        ready = await supervisor.start()
-        stopping = stop_on_signals()
-        for replica in ready.replicas:
-            log.info("%-12s %s metrics %s", replica.name, replica.address, replica.metrics_address)
-        for router in ready.routers:
-            log.info("%-12s %s metrics %s", "router", router.address, router.metrics_address)
-        log.info("%-12s %s metrics %s", "supervisor", ready.control_address, ready.metrics_address)
-        doors = " ".join(router.address for router in ready.routers)
-        log.info("serving %s at %s", ready.model_name, doors)
-        await supervisor.run(stopping)
-        log.info("stopping: draining for up to %g seconds", settings.drain_seconds)
-    finally:
-        await supervisor.stop()
+        return find_api_key(flag, configured)
+    except ConfigError as error:
+        show_error(error)
+        raise typer.Exit(USAGE_ERROR) from error
+
+
+async def _serve(settings: DeployConfig, api_key: str) -> None:
+    prepare_ray(settings.ray)
+    from deploy.serve import serve_until_told  # noqa: PLC0415  # Ray and torch take seconds
+
+    await serve_until_told(settings, api_key)
 
 
 async def _ask(words: list[str], options: AskOptions) -> None:
@@ -218,19 +224,19 @@ async def _ask(words: list[str], options: AskOptions) -> None:
     await ask_and_show(console, words, options)
 
 
-async def _demo(settings: DeployConfig, json_file: Path | None) -> None:
+async def _demo(settings: DeployConfig, api_key: str, json_file: Path | None) -> None:
     prepare_ray(settings.ray)
     from deploy.demo import run_demo, write_rows  # noqa: PLC0415
     from deploy.supervisor import Supervisor  # noqa: PLC0415
 
     note = find_model(settings) / RANDOM_WEIGHTS_NOTE
-    supervisor = Supervisor(settings)
+    supervisor = Supervisor(settings, api_key)
     try:
         with console.status("Starting a cluster: Ray, a vision replica, a language replica…"):
             ready = await supervisor.start()
         if note.is_file():
             console.print(f"[yellow]{note.read_text().strip()}[/yellow]")
-        rows = await run_demo(ready.router.address, console)
+        rows = await run_demo(ready.router.address, console, api_key)
     finally:
         await supervisor.stop()
     if json_file is not None:

@@ -6,7 +6,7 @@ or by itself once it is back, and the caller sees one stream: no token twice, no
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,14 +49,16 @@ class InferenceClient:
 
     Args:
         addresses: Their `host:port`s, at least one; each is asked when those before it are lost.
+        api_key: Shown to them; empty for none.
 
     Attributes:
         num_resends: How often a request was asked again.
     """
 
-    def __init__(self, *addresses: str) -> None:
+    def __init__(self, *addresses: str, api_key: str = "") -> None:
         self._channels = [open_channel(address, MAX_MESSAGE_BYTES) for address in addresses]
         self._stubs = [inference_pb2_grpc.InferenceServiceStub(each) for each in self._channels]
+        self._metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
         self._current = 0
         self.num_resends = 0
 
@@ -66,13 +68,12 @@ class InferenceClient:
         Raises:
             DvdError: What the router answered; UnavailableError where there is none.
         """
-        request = inference_pb2.GetModelRequest()
         for _ in self._stubs[1:]:
             try:
-                return await call(self._stub.GetModel(request, timeout=timeout_seconds))
+                return await call(self._get_model(timeout_seconds))
             except UnavailableError:
                 self._current += 1
-        return await call(self._stub.GetModel(request, timeout=timeout_seconds))
+        return await call(self._get_model(timeout_seconds))
 
     async def stream(
         self, request: inference_pb2.GenerateRequest, timeout_seconds: float | None = 600.0
@@ -86,7 +87,9 @@ class InferenceClient:
         answer = InterruptedStream(request)
         while True:
             left = _left(timeout_seconds, began_at)
-            generate = self._stub.Generate(answer.next_request(), timeout=left)
+            generate = self._stub.Generate(
+                answer.next_request(), timeout=left, metadata=self._metadata
+            )
             try:
                 async for response in each(generate):
                     if answer.note(response):
@@ -132,6 +135,10 @@ class InferenceClient:
     @property
     def _stub(self) -> "inference_pb2_grpc.InferenceServiceAsyncStub":
         return self._stubs[self._current % len(self._stubs)]
+
+    def _get_model(self, timeout_seconds: float) -> Awaitable[inference_pb2.GetModelResponse]:
+        request = inference_pb2.GetModelRequest()
+        return self._stub.GetModel(request, timeout=timeout_seconds, metadata=self._metadata)
 
     def _goes_on(self, error: DvdError, has_begun: bool, num_failures: int) -> bool:
         """Whether another router, or this one again, may do better."""

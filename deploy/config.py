@@ -83,6 +83,8 @@ class DeployConfig(StrictModel):
         language: The language side.
         router: The public door.
         routers: How many; each listens one port above the one before.
+        api_key_file: File with the key that callers of the doors must show; the environment's
+            DVD_API_KEY and --api-key-file win over it; null, and neither of these, for no key.
         control_port: Port on this machine for `dvd status` and `dvd drain`; null takes the one
             below the first router's, or a free one where that one's is free too.
         metrics_port: Port of the supervisor's own `/metrics` and of `/sd`, which lists whom to
@@ -103,6 +105,7 @@ class DeployConfig(StrictModel):
     language: LanguageConfig = LanguageConfig()
     router: RouterConfig = RouterConfig()
     routers: PositiveInt = 1
+    api_key_file: Path | None = None
     control_port: int | None = Field(default=None, ge=0, le=65535)
     metrics_port: int = Field(default=0, ge=0, le=65535)
     discovery_file: Path | None = None
@@ -123,7 +126,11 @@ class DeployConfig(StrictModel):
     def router_config(self, index: int) -> RouterConfig:
         """The configuration of one of the routers; ports that are not 0 are each router's own."""
         config = self.router
-        ports = {"grpc_port": config.grpc_port, "metrics_port": config.metrics_port}
+        ports = {
+            "grpc_port": config.grpc_port,
+            "http_port": config.own_http_port,
+            "metrics_port": config.metrics_port,
+        }
         own = {key: port + index if port else 0 for key, port in ports.items()}
         return config.model_copy(update=own)
 

@@ -63,14 +63,15 @@ def read_questions(file: Path = QUESTIONS) -> list[DemoQuestion]:
     ]
 
 
-async def run_demo(address: str, console: Console) -> list[DemoRow]:
+async def run_demo(address: str, console: Console, api_key: str = "") -> list[DemoRow]:
     """Ask every question and show the answers.
 
     Args:
         address: `host:port` of the router.
         console: Where to show them.
+        api_key: Shown to the router; empty for none.
     """
-    client = InferenceClient(address)
+    client = InferenceClient(address, api_key=api_key)
     answers: list[Answer] = []
     rows = []
     try:

@@ -59,6 +59,7 @@ class Deployment:
     Attributes:
         model: What is served.
         on_failure: Told when something is lost for good.
+        api_key: That callers of the doors must show; empty for none.
         roster: Who serves.
         metrics: The supervisor's.
         discovery: Whom to scrape.
@@ -68,6 +69,7 @@ class Deployment:
 
     model: DeployedModel
     on_failure: Callable[[str], None]
+    api_key: str = field(default="", repr=False)
     roster: Roster = field(default_factory=Roster)
     metrics: SupervisorMetrics = field(init=False)
     discovery: Discovery = field(init=False)
@@ -130,6 +132,7 @@ class Deployment:
                 supervisor=supervisor,
                 drain_seconds=config.drain_seconds,
                 log=config.log,
+                api_key=self.api_key,
             )
             for index in range(config.routers)
         ]

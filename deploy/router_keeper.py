@@ -98,6 +98,7 @@ def at_same_ports(settings: RouterSettings, ready: RouterReady) -> RouterSetting
     """Settings that make a router listen where another one does."""
     ports = {
         "grpc_port": _port(ready.address),
+        "http_port": _port(ready.http_address),
         "metrics_port": _port(ready.metrics_address),
     }
     return settings.model_copy(update={"config": settings.config.model_copy(update=ports)})

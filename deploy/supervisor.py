@@ -59,8 +59,9 @@ class ClusterReady:
 class Supervisor:
     """Owns one deployment."""
 
-    def __init__(self, config: DeployConfig) -> None:
+    def __init__(self, config: DeployConfig, api_key: str = "") -> None:
         self._config = config
+        self._api_key = api_key
         self._deployment: Deployment | None = None
         self._rpc: RpcServer | None = None
         self._metrics_server: MetricsServer | None = None
@@ -96,7 +97,7 @@ class Supervisor:
         """
         config = self._config
         model = find_deployed(config)
-        self._deployment = deployment = Deployment(model, self._fail)
+        self._deployment = deployment = Deployment(model, self._fail, self._api_key)
         ray_cluster.connect(config)
         for plan in plans_of(model):
             keeper = deployment.keeper(plan)

@@ -7,16 +7,11 @@ from dataclasses import dataclass
 
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import InvalidRequestError
+from common.role_wire import ROLES
 from common.sampling_wire import read_answer, read_sampling
-from common.types import AnswerSoFar, Role, SamplingRequest
+from common.types import AnswerSoFar, SamplingRequest
 from language_service.reservation import ExpectedImage
-from protos.dvd.v1 import inference_pb2, language_pb2
-
-ROLES = {
-    inference_pb2.ROLE_SYSTEM: Role.SYSTEM,
-    inference_pb2.ROLE_USER: Role.USER,
-    inference_pb2.ROLE_ASSISTANT: Role.ASSISTANT,
-}
+from protos.dvd.v1 import language_pb2
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,11 +83,13 @@ class ChatTokenizer:
         self._check_joins()
 
     def layout(self, messages: Sequence[PromptMessage]) -> PromptLayout:
-        """Tokenise a conversation, the answer opened.
+        """Tokenise a conversation, the answer opened; what nobody says, as it stands.
 
         Raises:
             InvalidRequestError: The chat template cannot express it.
         """
+        if len(messages) == 1 and messages[0].role is Role.NOBODY:
+            return self._bare_layout(messages[0])
         if not messages or messages[0].role is not Role.SYSTEM:
             messages = (*self._system, *messages)
         writer = _LayoutWriter(self._plain, frozenset(self._control_ids.values()))
@@ -116,6 +118,15 @@ class ChatTokenizer:
         """Start the text of a new answer."""
         joins = isinstance(self._backend.decoder, ByteLevel)
         return Detokenizer(self.decode, self._known_text if joins else None)
+
+    def _bare_layout(self, message: PromptMessage) -> PromptLayout:
+        writer = _LayoutWriter(self._plain, frozenset(self._control_ids.values()))
+        for part in message.parts:
+            if isinstance(part, TextPart):
+                writer.text(part.text)
+            else:
+                self._write_images(writer, part)
+        return writer.finish()
 
     def _write_images(self, writer: "_LayoutWriter", group: ImageGroupPart) -> None:
         writer.control(self._control_ids[IMAGE_START])

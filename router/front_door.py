@@ -5,7 +5,7 @@ Each door turns its own wire into a `GenerateRequest` and events into its own wi
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, replace
 
 from common.config import RouterConfig
@@ -18,6 +18,7 @@ from router.pipeline import AnswerEvent, Pipeline
 from router.standing import Standing
 from router.tenants import check_tenant
 from router.validation import RequestValidator, ServedModel
+from router.waiting_events import joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,14 @@ class FrontDoor:
             valid = await asyncio.to_thread(self._validator.validate, request)
             valid = replace(valid, tenant=tenant)
             # Closed here and not by the garbage collector, so that all is given back at once.
-            async with aclosing(self._pipeline.answer(valid, deadline)) as events:
+            async with aclosing(joined(self._pipeline.answer(valid, deadline))) as events:
                 async for event in events:
                     meter.note(event)
                     yield event
+
+    def counted(self) -> AbstractContextManager[None]:
+        """Count a request that ends before it is one: a context that tells how."""
+        return AnswerMeter(self.metrics.door, self.metrics.count_request).counted()
 
     def _deadline(self, caller: Caller) -> Deadline:
         left = caller.seconds_left

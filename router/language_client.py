@@ -8,6 +8,7 @@ import grpc
 from common.conversation import PromptMessage, TextPart
 from common.errors import DvdError, UnavailableError
 from common.health_client import is_serving
+from common.role_wire import WIRE_ROLES
 from common.rpc import call, each, open_channel, peer_errors
 from common.sampling_wire import (
     FINISH_REASONS,
@@ -16,17 +17,11 @@ from common.sampling_wire import (
     write_answer,
     write_sampling,
 )
-from common.types import AnswerSoFar, ChoiceEnd, FinishReason, ReplicaAddress, Role, StopMatch
+from common.types import AnswerSoFar, ChoiceEnd, FinishReason, ReplicaAddress, StopMatch
 from protos.dvd.v1 import inference_pb2, language_pb2, language_pb2_grpc, replica_pb2
 from router.answer import TokenLogprob, TokenLogprobs
 from router.known_resolutions import KnownResolution
 from router.requests import ValidImage, ValidRequest
-
-WIRE_ROLES = {
-    Role.SYSTEM: inference_pb2.ROLE_SYSTEM,
-    Role.USER: inference_pb2.ROLE_USER,
-    Role.ASSISTANT: inference_pb2.ROLE_ASSISTANT,
-}
 
 Call = grpc.aio.UnaryStreamCall[
     language_pb2.LanguageServiceGenerateRequest, language_pb2.LanguageServiceGenerateResponse

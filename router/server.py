@@ -8,26 +8,24 @@ import contextlib
 import logging
 import secrets
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import Field
+
 from common.config import LogConfig, RouterConfig, StrictModel
-from common.errors import ConfigError, StartupError
+from common.errors import StartupError
 from common.log import set_up_logging
 from common.metric_families import BuildInfo
 from common.metrics import MetricsServer, serve_metrics
 from common.model_config import load_model_config
-from common.rpc import RpcServer
 from common.stats_log import StatsLog
 from common.types import ReplicaAddress, ReplicaRole
-from common.work_gate import WorkGate
-from protos.dvd.v1 import inference_pb2_grpc
 from router.admission import Admission, AdmissionBounds
+from router.doors import Doors
 from router.front_door import FrontDoor
-from router.grpc_api import SERVICE_NAME, InferenceServicer
 from router.language_client import LanguageClient
 from router.metrics import RouterMetrics
 from router.pipeline import Pipeline
@@ -55,7 +53,8 @@ class RouterSettings(StrictModel):
         supervisor: `host:port` of the roster service.
         drain_seconds: Time that running answers get when the router stops.
         log: How it logs.
-        takes_over: Whether a router of ours that is about to stop may listen at the same port.
+        takes_over: Whether a router of ours that is about to stop may listen at the same ports.
+        api_key: That callers of the doors must show; empty for none.
     """
 
     config: RouterConfig
@@ -67,6 +66,7 @@ class RouterSettings(StrictModel):
     drain_seconds: float
     log: LogConfig = LogConfig()
     takes_over: bool = False
+    api_key: str = Field(default="", repr=False)
 
 
 class RouterReady(StrictModel):
@@ -74,10 +74,12 @@ class RouterReady(StrictModel):
 
     Attributes:
         address: `host:port` of the public gRPC door.
+        http_address: `host:port` of the public HTTP door.
         metrics_address: `host:port` of `/metrics`.
     """
 
     address: str
+    http_address: str
     metrics_address: str
 
 
@@ -124,9 +126,11 @@ class Router:
         model = ServedModel(
             settings.model_name, settings.fingerprint, model_config, settings.max_context_tokens
         )
-        self._rpc = RpcServer(message_bytes, work=WorkGate(begins={"Generate"}), shares_port=True)
-        inference_pb2_grpc.add_InferenceServiceServicer_to_server(
-            InferenceServicer(FrontDoor(config, model, pipeline, self.metrics)), self._rpc.server
+        self.doors = Doors(
+            FrontDoor(config, model, pipeline, self.metrics),
+            settings.api_key,
+            settings.drain_seconds,
+            self._is_ready,
         )
         self._metrics_server: MetricsServer | None = None
         self._roster: asyncio.Task[None] | None = None
@@ -146,17 +150,16 @@ class Router:
         self._stats.start()
         await self.visions.wait_until_up(1)
         await self.languages.wait_until_up(1)
-        if not self._settings.takes_over:
-            check_port_is_free(config.host, config.grpc_port)
-        port = await self._rpc.start(f"{config.host}:{config.grpc_port}", [SERVICE_NAME])
+        await self.doors.open(self._settings.takes_over)
         return RouterReady(
-            address=f"{config.host}:{port}",
+            address=self.doors.grpc_address,
+            http_address=self.doors.http_address,
             metrics_address=f"{config.host}:{self._metrics_server.port}",
         )
 
     async def stop(self) -> None:
         """Refuse new requests, let running ones end in the drain time, close everything."""
-        await self._rpc.stop(self._settings.drain_seconds, sends_away=True)
+        await self.doors.close()
         await self._stats.stop()
         if self._roster is not None:
             self._roster.cancel()
@@ -166,6 +169,9 @@ class Router:
         await self.languages.close()
         if self._metrics_server is not None:
             self._metrics_server.close()
+
+    def _is_ready(self) -> bool:
+        return bool(self.visions.num_up and self.languages.num_up)
 
     def _least_seconds(self, cost: RequestCost) -> float:
         """Least time in which a request could end, stages overlapping at best."""
@@ -191,20 +197,6 @@ def _bounds(config: RouterConfig) -> AdmissionBounds:
         retry_after_seconds=config.retry_after_seconds,
         priority_share=config.priority_share,
     )
-
-
-def check_port_is_free(host: str, port: int) -> None:
-    """Make sure that a port which may be shared is not shared with a stranger.
-
-    Raises:
-        ConfigError: The address is taken or not ours.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as cause:
-            raise ConfigError(f"Cannot listen on {host}:{port}; is the port in use?") from cause
 
 
 async def run(settings: RouterSettings) -> None:

@@ -8,6 +8,7 @@ from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import InvalidImageError, InvalidRequestError, ModelNotFoundError
 from common.image_file import inspect_image
 from common.model_config import ModelConfig
+from common.role_wire import ROLES
 from common.types import Role, SamplingRequest
 from protos.dvd.v1 import inference_pb2
 from router.continuation import read_continue_from
@@ -21,12 +22,6 @@ MAX_PRIORITY = 100
 # Cost estimate only; the language service counts exactly.
 BYTES_PER_TOKEN = 3
 ASSUMED_ANSWER_TOKENS = 256
-
-ROLES = {
-    inference_pb2.ROLE_SYSTEM: Role.SYSTEM,
-    inference_pb2.ROLE_USER: Role.USER,
-    inference_pb2.ROLE_ASSISTANT: Role.ASSISTANT,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +114,10 @@ class RequestValidator:
                 raise InvalidRequestError(
                     "Only the first message may be the system's.", f"messages[{index}].role"
                 )
-        if messages[-1].role is not Role.USER:
+        if any(message.role is Role.NOBODY for message in messages):
+            if len(messages) > 1:
+                raise InvalidRequestError("Bare text is the only message.", "messages")
+        elif messages[-1].role is not Role.USER:
             raise InvalidRequestError(
                 "The last message must be the user's.", f"messages[{len(messages) - 1}].role"
             )

@@ -82,7 +82,7 @@ class Supervisor:
 
     def settings(self, grpc_port: int = 0) -> RouterSettings:
         return RouterSettings(
-            config=RouterConfig(grpc_port=grpc_port),
+            config=RouterConfig(grpc_port=grpc_port, http_port=0),
             model_name="tiny",
             model_dir=self.model_dir,
             fingerprint=self.fingerprint,

@@ -30,15 +30,21 @@ def complaint(exit_code: int, *arguments: str) -> str:
 def test_every_flag_reaches_its_key() -> None:
     flags = ["--host", "0.0.0.0", "--grpc-port", "1", "--metrics-port", "2", "--device", "cpu"]  # noqa: S104
     flags += ["--vision-replicas", "3", "--language-replicas", "4", "--address", "auto"]
+    flags += ["--http-port", "5"]
     config = config_of("some/model", "--revision", "main", "--served-model-name", "m", *flags)
     assert (config["model"], config["revision"]) == ("some/model", "main")
     assert config["served_model_name"] == "m"
     router = config["router"]
     assert (router["host"], router["grpc_port"], router["metrics_port"]) == ("0.0.0.0", 1, 2)  # noqa: S104
+    assert router["http_port"] == 5
     assert config["device"] == "cpu"
     assert config["vision"]["placement"]["replicas"] == 3
     assert config["language"]["placement"]["replicas"] == 4
     assert config["ray"]["address"] == "auto"
+
+
+def test_the_port_is_the_http_port() -> None:
+    assert config_of("--port", "7")["router"]["http_port"] == 7
 
 
 def test_users_of_other_systems_may_say_encoder() -> None:

@@ -200,6 +200,15 @@ def test_every_router_has_ports_of_its_own() -> None:
     config = DeployConfig.model_validate({"router": {"grpc_port": 60, "metrics_port": 0}})
     assert [config.router_config(index).grpc_port for index in range(3)] == [60, 61, 62]
     assert config.router_config(2).metrics_port == 0
+    assert [config.router_config(index).http_port for index in range(3)] == [8000, 8001, 8002]
+
+
+@pytest.mark.parametrize(
+    ("keys", "port"), [({}, 8000), ({"grpc_port": 0}, 0), ({"grpc_port": 0, "http_port": 7}, 7)]
+)
+def test_a_free_grpc_port_comes_with_a_free_http_port(keys: dict[str, int], port: int) -> None:
+    config = DeployConfig.model_validate({"router": keys})
+    assert config.router_config(0).http_port == port
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,9 @@ class Cluster:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.roster = Roster()
-        self.routers = [RouterReady(address=f"{HOST}:9", metrics_address=f"{HOST}:7")]
+        self.routers = [
+            RouterReady(address=f"{HOST}:9", http_address=f"{HOST}:5", metrics_address=f"{HOST}:7")
+        ]
         self.discovery = Discovery(self.roster, lambda: self.routers, lambda: "tiny")
         self.discovery.own_address = f"{HOST}:8"
 
@@ -99,7 +101,9 @@ async def test_a_draining_replica_is_scraped_to_its_end(tmp_path: Path) -> None:
 
 async def test_a_router_that_is_added_is_told_of(tmp_path: Path) -> None:
     async with kept(tmp_path) as cluster:
-        cluster.routers.append(RouterReady(address=f"{HOST}:9", metrics_address="0.0.0.0:6"))
+        cluster.routers.append(
+            RouterReady(address=f"{HOST}:9", http_address=f"{HOST}:5", metrics_address="0.0.0.0:6")
+        )
         await cluster.until(lambda names: names.get("router-1") == reachable("0.0.0.0:6"))
         assert reachable("0.0.0.0:6") != "0.0.0.0:6"
 

@@ -6,41 +6,57 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from openai import AuthenticationError, OpenAI
 
 pytestmark = pytest.mark.cluster
 
 DVD = [str(Path(sys.executable).parent / "dvd")]
 START_SECONDS = 120
 ROOT = Path(__file__).parents[2]
+KEY = "a-key-of-this-test"
+ENVIRON = {**os.environ, "DVD_API_KEY": KEY}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
         [*DVD, *arguments],
-        capture_output=True, text=True, timeout=START_SECONDS, cwd=ROOT, check=False,
+        capture_output=True, text=True, timeout=START_SECONDS, cwd=ROOT, check=False, env=ENVIRON,
     )  # fmt: skip
 
 
 class Serving:
-    """A `dvd serve` that answers."""
+    """A `dvd serve` that answers.
 
-    def __init__(self, process: subprocess.Popen[str], address: str) -> None:
+    Attributes:
+        process: Of the command.
+        address: Of its gRPC door.
+        base_url: Where OpenAI clients find it.
+        log: What it has said so far.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], log: list[str]) -> None:
         self.process = process
-        self.address = address
+        self.address = log[-1].split()[-1]
+        (self.base_url,) = (line.split()[-1] for line in log if "OpenAI clients" in line)
+        self.log = log
 
 
 @pytest.fixture(scope="module")
 def serving(flash_model_dir: Path) -> Iterator[Serving]:
     command = [*DVD, "serve", str(flash_model_dir), "--grpc-port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRON)
     assert process.stderr is not None
+    log = []
     for line in process.stderr:
+        log.append(line)
         if " serving " in line:
-            yield Serving(process, line.split()[-1])
+            yield Serving(process, log)
             break
     if process.poll() is None:
         process.kill()
@@ -62,12 +78,42 @@ def test_ask_names_what_is_wrong(serving: Serving) -> None:
     assert "no_such.png is no picture file" in refused.stderr
 
 
+def test_openai_clients_find_it_where_the_log_says(serving: Serving) -> None:
+    with OpenAI(base_url=serving.base_url, api_key=KEY) as client:
+        (model,) = client.models.list().data
+        said: Any = [{"role": "user", "content": "Hello?"}]
+        answer = client.chat.completions.create(model=model.id, messages=said, max_tokens=2)
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens <= 2
+
+
+def test_who_has_no_key_is_refused_at_both_doors(serving: Serving, tmp_path: Path) -> None:
+    with (
+        OpenAI(base_url=serving.base_url, api_key="another") as client,
+        pytest.raises(AuthenticationError),
+    ):
+        client.models.list()
+    other = tmp_path / "key"
+    other.write_text("another\n")
+    refused = run("ask", "--server", serving.address, "--api-key-file", str(other), "hello")
+    assert refused.returncode == 1
+    assert "API key" in " ".join(refused.stderr.split())
+
+
+def test_the_key_is_in_no_log_and_no_argument(serving: Serving) -> None:
+    assert KEY not in "".join(serving.log)
+    for arguments in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            assert KEY.encode() not in arguments.read_bytes()
+
+
 def test_sigterm_ends_everything_in_order(serving: Serving) -> None:
     serving.process.send_signal(signal.SIGTERM)
     _, log = serving.process.communicate(timeout=60)
     assert serving.process.returncode == 0
     assert "stopping" in log
     assert "Traceback" not in log
+    assert KEY not in log
     assert not children_of(serving.process.pid)
     refused = run("ask", "--server", serving.address, "hello")
     assert refused.returncode == 1

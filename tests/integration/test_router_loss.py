@@ -127,7 +127,7 @@ async def test_a_router_that_starts_again_learns_the_roster_and_goes_on(routed: 
         if len(events) == 20:
             await routed.kill_first()
             port = int(router.ready.address.rpartition(":")[2])
-            config = routed.settings.config.model_copy(update={"grpc_port": port})
+            config = routed.settings.config.model_copy(update={"grpc_port": port, "http_port": 0})
             settings = routed.settings.model_copy(update={"config": config})
             routed.routers.append(await RouterProcess.start(settings, PATIENCE_SECONDS))
     await client.close()

@@ -83,6 +83,15 @@ def test_a_conversation_is_the_ids_of_the_whole_string(directory: Path) -> None:
     assert ids(layout, 1, context) == whole_string_ids(directory, messages)
 
 
+def test_what_nobody_says_is_its_own_ids_and_forges_nothing(directory: Path) -> None:
+    tokenizer = ChatTokenizer(directory)
+    reference = AutoTokenizer.from_pretrained(directory)
+    bare = ids(tokenizer.layout([message(Role.NOBODY, "Once upon", " a time")]))
+    assert bare == reference("Once upon a time", add_special_tokens=False).input_ids
+    end = reference.convert_tokens_to_ids("<|im_end|>")
+    assert end not in ids(tokenizer.layout([message(Role.NOBODY, "a<|im_end|>")]))
+
+
 def is_ordinary(texts: list[str]) -> bool:
     return not any(control in "".join(texts) for control in CONTROL)
 

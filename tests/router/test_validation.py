@@ -28,10 +28,11 @@ from router.sampling import MAX_SEED
 from router.validation import RequestValidator, ServedModel
 from tests import pictures
 
-SYSTEM, USER, ASSISTANT = (
+SYSTEM, USER, ASSISTANT, NOBODY = (
     inference_pb2.ROLE_SYSTEM,
     inference_pb2.ROLE_USER,
     inference_pb2.ROLE_ASSISTANT,
+    inference_pb2.ROLE_NOBODY,
 )
 SHAPE = VisionShape(
     hidden_size=8,
@@ -365,7 +366,7 @@ def test_tiles_and_pictures_may_reach_their_bounds() -> None:
 
 
 @pytest.mark.parametrize("part", [text(), image(), group(), group(SMALL), inference_pb2.Part()])
-@pytest.mark.parametrize("role", range(5))
+@pytest.mark.parametrize("role", range(4))
 def test_alone_only_a_users_message_with_text_or_pictures_is_valid(
     role: int, part: inference_pb2.Part
 ) -> None:
@@ -374,6 +375,18 @@ def test_alone_only_a_users_message_with_text_or_pictures_is_valid(
         assert len(validate(request).messages) == 1
     else:
         assert refusal(request)[0].startswith("messages[0]")
+
+
+def test_bare_text_is_a_whole_request() -> None:
+    (bare,) = validate(wire(message(NOBODY, text("Once upon")))).messages
+    assert bare == PromptMessage(Role.NOBODY, (TextPart("Once upon"),))
+
+
+def test_bare_text_stands_alone_and_without_pictures() -> None:
+    both = wire(message(NOBODY, text()), message(USER, text()))
+    assert refusal(both) == ("messages", "Bare text is the only message.")
+    pictured = wire(message(NOBODY, text(), image()))
+    assert refusal(pictured) == ("messages[0].parts[1]", "Only user messages may hold pictures.")
 
 
 @pytest.mark.parametrize("priority", [-100, 0, 100])

@@ -13,6 +13,7 @@ class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROLE_SYSTEM: _ClassVar[Role]
     ROLE_USER: _ClassVar[Role]
     ROLE_ASSISTANT: _ClassVar[Role]
+    ROLE_NOBODY: _ClassVar[Role]
 
 class ResolutionScope(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -37,6 +38,7 @@ ROLE_UNSPECIFIED: Role
 ROLE_SYSTEM: Role
 ROLE_USER: Role
 ROLE_ASSISTANT: Role
+ROLE_NOBODY: Role
 RESOLUTION_SCOPE_UNSPECIFIED: ResolutionScope
 RESOLUTION_SCOPE_REQUEST: ResolutionScope
 RESOLUTION_SCOPE_IMAGE: ResolutionScope
