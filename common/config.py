@@ -28,6 +28,21 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class LogConfig(StrictModel):
+    """How every process logs.
+
+    Attributes:
+        level: Lowest level shown.
+        json_lines: Whether every line is a JSON object.
+        stats_interval_seconds: Between lines that say how busy a process is, while there is
+            something to say; 0 for none.
+    """
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    json_lines: bool = False
+    stats_interval_seconds: NonNegativeFloat = 10.0
+
+
 class ImageLimits(StrictModel):
     """Bounds on one picture file, checked before it is decoded.
 

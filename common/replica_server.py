@@ -5,15 +5,17 @@ stopping.
 """
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from common.config import LogConfig
 from common.errors import ConfigError
 from common.health_probe import HealthProbe
 from common.metrics import MetricsServer, serve_metrics
 from common.rpc import RpcServer
+from common.stats_log import StatsLog
 from common.types import ReplicaAddress, ReplicaRole
 from common.work_gate import WorkGate
 from protos.dvd.v1 import embedding_pb2, replica_pb2
@@ -35,6 +37,8 @@ class ReplicaSpec:
         device: `auto`, `cpu` or `cuda`.
         host: Address to listen on; None for that of its Ray node.
         drain_seconds: Time that what it has begun gets when its process is told to end.
+        model_name: Name that clients give, for its metrics.
+        log: How it logs.
     """
 
     name: str
@@ -42,6 +46,8 @@ class ReplicaSpec:
     device: str
     host: str | None = None
     drain_seconds: float = 0.0
+    model_name: str = ""
+    log: LogConfig = field(default_factory=LogConfig)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,7 @@ class ReplicaServer:
         max_message_bytes: int,
         probe: HealthProbe,
         work: WorkGate,
+        stats: StatsLog | None = None,
     ) -> None:
         """Prepare without listening.
 
@@ -112,10 +119,12 @@ class ReplicaServer:
             max_message_bytes: Largest message.
             probe: What a health check asks.
             work: Which calls are work; what has begun ends before it stops.
+            stats: Says in the log how busy it is; None for nothing.
         """
         self.identity = identity
         self.rpc = RpcServer(max_message_bytes, probe.is_healthy, work)
         self._registry = registry
+        self._stats = stats
         self._metrics: MetricsServer | None = None
 
     async def start(self, host: str, service_name: str) -> ReplicaAddress:
@@ -128,6 +137,8 @@ class ReplicaServer:
             raise ConfigError(f"A replica must listen where others reach it, not on {host}.")
         port = await self.rpc.start(f"{host}:0", [service_name])
         self._metrics = serve_metrics(self._registry, host)
+        if self._stats is not None:
+            self._stats.start()
         return ReplicaAddress(
             name=self.identity.name,
             role=self.identity.role,
@@ -140,6 +151,8 @@ class ReplicaServer:
     async def stop(self, grace_seconds: float) -> None:
         """Stop both listeners, once what has begun has ended or the grace has passed."""
         await self.rpc.stop(grace_seconds)
+        if self._stats is not None:
+            await self._stats.stop()
         metrics, self._metrics = self._metrics, None
         if metrics is not None:
             metrics.close()

@@ -71,6 +71,10 @@ def serve(
     api_key_file: ApiKeyFile = None,
     device: Device = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to join.")] = None,
+    json_logs: Annotated[
+        bool | None, typer.Option("--json-logs", help="Log one JSON object a line.")
+    ] = None,
+    log_level: Annotated[str | None, typer.Option(help="Lowest level that is logged.")] = None,
     assign: Assignments = None,
     print_config: Annotated[bool, typer.Option(help="Show the whole configuration.")] = False,
 ) -> None:
@@ -88,13 +92,15 @@ def serve(
         "routers": routers,
         "device": device,
         "ray.address": address,
+        "log.json_lines": json_logs,
+        "log.level": log_level,
     }
     settings = _settings(config, flags, assign)
     if print_config:
         console.print_json(settings.model_dump_json())
         return
     key = _api_key(api_key_file, settings.api_key_file)
-    set_up_logging("dvd")
+    set_up_logging("dvd", settings.log.level, settings.log.json_lines)
     run(_serve(settings, key))
 
 

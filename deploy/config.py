@@ -12,7 +12,13 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
 
-from common.config import LanguageServiceConfig, RouterConfig, StrictModel, VisionServiceConfig
+from common.config import (
+    LanguageServiceConfig,
+    LogConfig,
+    RouterConfig,
+    StrictModel,
+    VisionServiceConfig,
+)
 from common.errors import ConfigError
 
 DEFAULT_MODEL = "models/internvl3_5-tiny-flash"
@@ -81,6 +87,11 @@ class DeployConfig(StrictModel):
             DVD_API_KEY and --api-key-file win over it; null, and neither of these, for no key.
         control_port: Port on this machine for `dvd status` and `dvd drain`; null takes the one
             below the first router's, or a free one where that one's is free too.
+        metrics_port: Port of the supervisor's own `/metrics` and of `/sd`, which lists whom to
+            scrape; 0 for a free one.
+        discovery_file: Where the same list is kept for Prometheus; null takes a file named after
+            the control port in the user's folder of the temporary directory.
+        log: How every process logs.
     """
 
     model: str = DEFAULT_MODEL
@@ -96,6 +107,9 @@ class DeployConfig(StrictModel):
     routers: PositiveInt = 1
     api_key_file: Path | None = None
     control_port: int | None = Field(default=None, ge=0, le=65535)
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    discovery_file: Path | None = None
+    log: LogConfig = LogConfig()
 
     @property
     def model_name(self) -> str:

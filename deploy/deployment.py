@@ -9,15 +9,17 @@ from typing import Any
 import torch
 
 from common.errors import StartupError
+from common.metric_families import BuildInfo
 from common.model_config import load_model_config
 from common.model_files import fingerprint
 from common.types import ReplicaRole
 from deploy.config import DeployConfig
+from deploy.discovery import Discovery
 from deploy.metrics import SupervisorMetrics
 from deploy.model import find_model
 from deploy.placement import ReplicaPlan
 from deploy.plan import plan_replicas
-from deploy.replica_keeper import ReplicaKeeper
+from deploy.replica_keeper import KeptState, ReplicaKeeper
 from deploy.roster import Roster
 from deploy.router_keeper import RouterKeeper
 from router.server import RouterSettings
@@ -60,6 +62,7 @@ class Deployment:
         api_key: That callers of the doors must show; empty for none.
         roster: Who serves.
         metrics: The supervisor's.
+        discovery: Whom to scrape.
         replicas: Every replica of the plan.
         routers: Every router.
     """
@@ -69,11 +72,17 @@ class Deployment:
     api_key: str = field(default="", repr=False)
     roster: Roster = field(default_factory=Roster)
     metrics: SupervisorMetrics = field(init=False)
+    discovery: Discovery = field(init=False)
     replicas: list[ReplicaKeeper] = field(default_factory=list)
     routers: list[RouterKeeper] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.metrics = SupervisorMetrics(self.roster)
+        self.metrics = SupervisorMetrics(self.roster, self, self._build)
+        self.discovery = Discovery(
+            self.roster,
+            lambda: [router.ready for router in self.routers],
+            lambda: self.config.model_name,
+        )
 
     @property
     def config(self) -> DeployConfig:
@@ -84,6 +93,21 @@ class Deployment:
     def outlives_us(self) -> bool:
         """Whether replicas go on without the supervisor."""
         return self.config.ray.address is not None
+
+    @property
+    def num_routers(self) -> int:
+        """Routers that should serve."""
+        return len(self.routers)
+
+    @property
+    def num_router_restarts(self) -> int:
+        """How often they were started again."""
+        return sum(router.restarts for router in self.routers)
+
+    def num_wanted(self, role: ReplicaRole) -> int:
+        """Replicas of a role that should serve."""
+        serving = [each for each in self.replicas if each.state is KeptState.SERVING]
+        return sum(each.plan.role is role for each in serving)
 
     def keeper(self, plan: ReplicaPlan) -> ReplicaKeeper:
         """Prepare a replica of ours."""
@@ -107,10 +131,14 @@ class Deployment:
                 max_context_tokens=config.language.service.context_tokens(longest),
                 supervisor=supervisor,
                 drain_seconds=config.drain_seconds,
+                log=config.log,
                 api_key=self.api_key,
             )
             for index in range(config.routers)
         ]
+
+    def _build(self) -> BuildInfo:
+        return BuildInfo(self.config.model_name, self.model.fingerprint)
 
     async def wait_until_ready(
         self, keepers: list[ReplicaKeeper], failure: "asyncio.Future[None]"

@@ -33,13 +33,18 @@ def plan_replicas(
     vision, language = config.vision, config.language
     # A cluster that is this machine alone is reached from this machine alone.
     host = LOOPBACK if config.ray.address is None else None
+
+    def spec(name: str) -> ReplicaSpec:
+        drain, model = config.drain_seconds, config.model_name
+        return ReplicaSpec(name, model_dir, device, host, drain, model, config.log)
+
     return [
         ReplicaPlan(
             name=name,
             role=ReplicaRole.VISION,
             actor_class=VisionActor,
             arguments=(
-                ReplicaSpec(name, model_dir, device, host, config.drain_seconds),
+                spec(name),
                 vision.service,
                 config.router.images,
             ),
@@ -55,7 +60,7 @@ def plan_replicas(
             role=ReplicaRole.LANGUAGE,
             actor_class=LanguageActor,
             arguments=(
-                ReplicaSpec(name, model_dir, device, host, config.drain_seconds),
+                spec(name),
                 language.service,
             ),
             placement=language.placement,

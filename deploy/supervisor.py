@@ -21,6 +21,7 @@ from deploy.config import DeployConfig
 from deploy.control import SERVICE_NAME as CONTROL_SERVICE_NAME
 from deploy.control import ControlServicer
 from deploy.deployment import Deployment, find_deployed, plans_of
+from deploy.discovery import replace_file, usual_file
 from deploy.plan import LOOPBACK
 from deploy.replica_keeper import ReplicaKeeper
 from deploy.roster import SERVICE_NAME, Roster, RosterServicer
@@ -64,6 +65,7 @@ class Supervisor:
         self._deployment: Deployment | None = None
         self._rpc: RpcServer | None = None
         self._metrics_server: MetricsServer | None = None
+        self._discovering: asyncio.Task[None] | None = None
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -107,12 +109,11 @@ class Supervisor:
             timeout = config.start_timeout_seconds
             deployment.routers.append(RouterKeeper(settings, timeout, self._fail))
         routers = await asyncio.gather(*(router.start() for router in deployment.routers))
-        host = config.router.host
-        self._metrics_server = serve_metrics(deployment.metrics.registry, host)
+        metrics_address = await self._serve_metrics(deployment, control_address)
         return ClusterReady(
             routers=tuple(routers),
             replicas=deployment.roster.replicas,
-            metrics_address=f"{host}:{self._metrics_server.port}",
+            metrics_address=metrics_address,
             control_address=control_address,
             model_name=config.model_name,
         )
@@ -142,9 +143,24 @@ class Supervisor:
             await asyncio.gather(*(replica.stop(grace) for replica in self.replicas))
         if self._rpc is not None:
             await self._rpc.stop(0)
+        if self._discovering is not None:
+            self._discovering.cancel()
+            await asyncio.wait({self._discovering})
         if self._metrics_server is not None:
             self._metrics_server.close()
         await asyncio.to_thread(ray_cluster.disconnect)
+
+    async def _serve_metrics(self, deployment: Deployment, control_address: str) -> str:
+        host, discovery = self._config.router.host, deployment.discovery
+        self._metrics_server = server = serve_metrics(
+            deployment.metrics.registry, host, self._config.metrics_port, {"/sd": discovery.page}
+        )
+        discovery.own_address = f"{host}:{server.port}"
+        file = self._config.discovery_file or usual_file(control_address)
+        replace_file(file, discovery.page())
+        log.info("targets for Prometheus in %s and at http://%s/sd", file, discovery.own_address)
+        self._discovering = asyncio.create_task(discovery.keep(file))
+        return discovery.own_address
 
     async def _serve_control(self, deployment: Deployment) -> str:
         # Not before Ray is there: Ray forks, and a fork should find no threads of gRPC.

@@ -20,7 +20,7 @@ class LanguageActor:
     """Wraps a `LanguageReplica`; empty again after every restart by Ray."""
 
     def __init__(self, spec: ReplicaSpec, config: LanguageServiceConfig) -> None:
-        set_up_logging(spec.name)
+        set_up_logging(spec.name, spec.log.level, spec.log.json_lines)
         self._replica: LanguageReplica | None = None
         self._failure: StartupError | None = None
         self._address: ReplicaAddress | None = None

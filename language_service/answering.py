@@ -48,13 +48,11 @@ class Answered:
         choices: What the engine says of each choice, in order.
         num_text_tokens: Prompt tokens that are text.
         num_visual_tokens: Prompt tokens that are pictures.
-        num_delivered_tokens: Tokens of the answers that were computed elsewhere.
     """
 
     choices: tuple[GenerationFinished, ...]
     num_text_tokens: int
     num_visual_tokens: int
-    num_delivered_tokens: int = 0
 
 
 AnswerEvent = Accepted | TokensGenerated | Answered
@@ -151,8 +149,7 @@ class Answerer:
             num_visual_tokens = self._num_visual_tokens(request.images)
         else:
             num_visual_tokens = choices.prompt.num_visual_tokens
-        delivered = sum(len(answer.token_ids) for answer in request.answers)
-        return Answered(ends, layout.num_text_tokens, num_visual_tokens, delivered)
+        return Answered(ends, layout.num_text_tokens, num_visual_tokens)
 
     def _submit(
         self,

@@ -27,7 +27,7 @@ from common.types import FinishReason, SamplingParameters
 from language_service.answer_text import AnswerText
 from language_service.block_tables import PrefixHold
 from language_service.detokenizer import AnswerTokenizer
-from language_service.engine_stats import EngineStats
+from language_service.engine_stats import EngineStats, count_answer_tokens
 from language_service.generation import (
     EngineEvent,
     Generation,
@@ -129,6 +129,11 @@ class LanguageEngine:
     def used_kv_tokens(self) -> int:
         """Tokens of the KV cache that requests have or hold; 0 when idle."""
         return self._blocks.num_tokens - self._blocks.num_free_tokens
+
+    @property
+    def kv_usage(self) -> float:
+        """Share of the KV cache that requests have or hold."""
+        return self.used_kv_tokens / self._blocks.num_tokens
 
     @property
     def kept_kv_tokens(self) -> int:
@@ -246,6 +251,7 @@ class LanguageEngine:
         Returns:
             False when there was nothing to do.
         """
+        began_at = self._clock()
         with self._blocks_lock:
             self._drain()
             plan = self._scheduler.schedule()
@@ -255,6 +261,7 @@ class LanguageEngine:
             self._runner.copy(plan.copies)
         if not plan.chunks:
             return False
+        num_answers = count_answer_tokens(plan.chunks)
         try:
             sampled = self._run(plan)
         except RuntimeError:  # torch reports failed kernels and exhausted memory so
@@ -262,9 +269,11 @@ class LanguageEngine:
             with self._blocks_lock:
                 self._fail(plan)
         else:
+            num_tokens = sum(chunk.num_tokens for chunk in plan.chunks)
+            self.stats.note_computed(num_tokens, num_answers)
             with self._blocks_lock:
                 self._advance(plan, sampled)
-            self.stats.num_computed_tokens += sum(chunk.num_tokens for chunk in plan.chunks)
+            self.stats.note_seconds(self._clock() - began_at, num_tokens == num_answers)
         return True
 
     def warm_up(self) -> None:
@@ -282,7 +291,7 @@ class LanguageEngine:
             pass
         if isinstance(events[-1], GenerationFailed):
             raise StartupError(f"The language model cannot run a step of {num_tokens} tokens.")
-        self.stats.mean_answer_tokens = math.inf
+        self.stats = EngineStats()
 
     def _drain(self) -> None:
         """Queue what was submitted, add what was supplied, end what was cancelled or is late."""

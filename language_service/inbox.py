@@ -42,6 +42,11 @@ class Inbox:
         return sum(held.reserved_bytes for held in tuple(self._reservations.values()))
 
     @property
+    def admitted_requests(self) -> int:
+        """Requests that hold a reservation."""
+        return len(self._reservations)
+
+    @property
     def waiting_requests(self) -> int:
         """Requests that wait for room."""
         return len(self._waiting)

@@ -11,10 +11,12 @@ from common.config import LanguageServiceConfig
 from common.devices import choose_device, choose_dtype
 from common.engine_thread import EngineThread
 from common.health_probe import HealthProbe, seconds_of
+from common.metric_families import BuildInfo
 from common.model_config import ModelConfig, load_model_config
 from common.model_files import fingerprint
 from common.replica_server import ReplicaServer, ReplicaSpec, new_identity, server_info
 from common.rpc import MAX_MESSAGE_BYTES
+from common.stats_log import StatsLog
 from common.tensor_codec import WIRE_DTYPES
 from common.types import ReplicaAddress, ReplicaRole
 from common.work_gate import WorkGate
@@ -30,6 +32,7 @@ from language_service.probe import LanguageProbe
 from language_service.receiver import EmbeddingReceiver
 from language_service.scheduler import EngineLimits
 from language_service.server import SERVICE_NAME, LanguageServicer, add_language_service
+from language_service.stats_line import LanguageStatsLine
 from language_service.tokenizer import ORIGINAL_SYSTEM_MESSAGE, ChatTokenizer
 from language_service.weights import load_language_model
 
@@ -79,12 +82,17 @@ class LanguageReplica:
         self.engine.on_work = self._thread.wake
         info = server_info(identity, model_config.text_hidden_size, held, WIRE_DTYPES[dtype])
         self.answerer = Answerer(tokenizer, self.inbox, self.engine, defaults)
-        metrics = LanguageMetrics(self.engine, self.answerer, self.inbox, held)
+        build = BuildInfo(spec.model_name, identity.fingerprint, str(device))
+        metrics = LanguageMetrics(self.engine, self.answerer, self.inbox, held, build)
+        self.registry = metrics.registry
         probe = HealthProbe(
             LanguageProbe(self.engine).submit, self._thread, seconds_of(self.engine.warm_up)
         )
         work = WorkGate(begins={"Generate"})
-        self._server = ReplicaServer(identity, metrics.registry, MAX_MESSAGE_BYTES, probe, work)
+        stats = StatsLog(
+            LanguageStatsLine(self.engine, self.inbox), spec.log.stats_interval_seconds
+        )
+        self._server = ReplicaServer(identity, self.registry, MAX_MESSAGE_BYTES, probe, work, stats)
         receiver = EmbeddingReceiver(self.inbox, config.credit_bytes, config.sender_silence_seconds)
         add_language_service(
             LanguageServicer(info, self.answerer, self.inbox, receiver, self.engine, metrics),

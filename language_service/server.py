@@ -101,6 +101,7 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
             )
         if isinstance(event, Answered):
             return language_pb2.LanguageServiceGenerateResponse(finished=self._finished(event))
+        self._metrics.num_generated_tokens += len(event.token_ids)
         return language_pb2.LanguageServiceGenerateResponse(
             delta=inference_pb2.GenerateDelta(
                 token_ids=event.token_ids,
@@ -128,7 +129,8 @@ class LanguageServicer(language_pb2_grpc.LanguageServiceServicer):
         num_completion_tokens = sum(each.num_completion_tokens for each in choices)
         self._metrics.prompt_tokens.labels("text").inc(answered.num_text_tokens)
         self._metrics.prompt_tokens.labels("image").inc(answered.num_visual_tokens)
-        self._metrics.generation_tokens.inc(num_completion_tokens - answered.num_delivered_tokens)
+        for choice in choices:
+            self._metrics.note_answer(choice)
         return language_pb2.LanguageFinished(
             finish_reason=WIRE_FINISH_REASONS[first.finish_reason],
             text_tokens=answered.num_text_tokens,

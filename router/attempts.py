@@ -42,14 +42,15 @@ class Attempts:
         """
         self.failed.add(replica)
         is_refused = isinstance(error, OverloadedError) and pool.has_other(self.failed)
-        self.count(error, is_refused or is_lost(error))
+        self.count(error, is_refused or is_lost(error), pool)
 
-    def count(self, error: DvdError, can_mend: bool) -> None:
+    def count(self, error: DvdError, can_mend: bool, pool: ReplicaPool[C]) -> None:
         """Count a failure that is nobody's in particular.
 
         Args:
             error: What it was.
             can_mend: Whether another attempt may make it good.
+            pool: Whose replicas another attempt is for.
 
         Raises:
             DvdError: The same, where it cannot, or where that was tried often enough.
@@ -57,6 +58,7 @@ class Attempts:
         self.num_failures += 1
         if not can_mend or self.num_failures > MAX_FAILURES:
             raise error
+        pool.num_retries += 1
 
     async def pause(self, pool: ReplicaPool[C], deadline: Deadline) -> None:
         """Wait after a failure until it makes sense to try again.

@@ -157,12 +157,12 @@ class PictureDelivery:
                     raise
                 return
             except FeaturesNotFoundError as error:
-                attempts.count(UnavailableError(error.message), can_mend=True)
+                attempts.count(UnavailableError(error.message), True, self.visions)
                 placed = await self._encode(index, mask)
             except DvdError as error:
                 is_stranded = is_told_of_another(error)
                 told = StrandedError(error.message) if is_stranded else error
-                attempts.count(told, is_lost(error))
+                attempts.count(told, is_lost(error), self.visions)
                 num_stranded += is_stranded
                 if not is_stranded or num_stranded == MAX_STRANDED:
                     self.pictures.failed.add(placed.replica.address)

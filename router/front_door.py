@@ -4,14 +4,14 @@ Each door turns its own wire into a `GenerateRequest` and events into its own wi
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, replace
 
 from common.config import RouterConfig
-from common.errors import CancelledRequestError, DeadlineExpiredError, DvdError
+from common.errors import DeadlineExpiredError
 from protos.dvd.v1 import inference_pb2
-from router.answer import AnswerFinished
+from router.answer_meter import AnswerMeter
 from router.deadline import Deadline
 from router.metrics import RouterMetrics
 from router.pipeline import AnswerEvent, Pipeline
@@ -68,7 +68,8 @@ class FrontDoor:
         Raises:
             DvdError: The request ends without an answer.
         """
-        with self.counted():
+        meter = AnswerMeter(self.metrics.door, self.metrics.count_request)
+        with meter.counted():
             deadline = self._deadline(caller)
             tenant = check_tenant(caller.tenant)
             # Looking at pictures takes time, which who is refused anyway should not cost others.
@@ -78,37 +79,15 @@ class FrontDoor:
             # Closed here and not by the garbage collector, so that all is given back at once.
             async with aclosing(joined(self._pipeline.answer(valid, deadline))) as events:
                 async for event in events:
+                    meter.note(event)
                     yield event
-                    if isinstance(event, AnswerFinished):
-                        self._note_finished(event)
 
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count a request that ends without an answer."""
-        status = DvdError.code.name
-        try:
-            yield
-            status = ""
-        except (asyncio.CancelledError, GeneratorExit):
-            status = CancelledRequestError.code.name
-            raise
-        except DvdError as error:
-            status = error.code.name
-            raise
-        finally:
-            if status:
-                self.metrics.requests.labels(status, "").inc()
+    def counted(self) -> AbstractContextManager[None]:
+        """Count a request that ends before it is one: a context that tells how."""
+        return AnswerMeter(self.metrics.door, self.metrics.count_request).counted()
 
     def _deadline(self, caller: Caller) -> Deadline:
         left = caller.seconds_left
         if left is not None and left <= 0:
             raise DeadlineExpiredError("The deadline passed.")
         return Deadline.after(self.config.default_deadline_seconds if left is None else left)
-
-    def _note_finished(self, event: AnswerFinished) -> None:
-        self.metrics.requests.labels("OK", str(event.finish_reason)).inc()
-        if event.resolution is not None and event.resolution.is_raised:
-            self.metrics.raised_for_load.inc()
-        self.metrics.resumptions.inc(event.num_resumptions)
-        if event.usage.completion_tokens:
-            self.metrics.time_to_first_token.observe(event.seconds.time_to_first_token)

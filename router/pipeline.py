@@ -111,8 +111,12 @@ class Pipeline:
                         return
                     except AttemptLostError as lost:
                         name = language.address.name
-                        log.warning("%s leaves %s: %s", request.request_id, name, lost.__cause__)
+                        self._note_left(request, name, lost)
                         progress.note_loss()
+
+    def _note_left(self, request: ValidRequest, name: str, lost: AttemptLostError) -> None:
+        told = {"request_id": request.request_id}
+        log.warning("%s leaves %s: %s", request.request_id, name, lost.__cause__, extra=told)
 
     async def _go_on(
         self, progress: Progress, language: PooledReplica[LanguageClient], deadline: Deadline

@@ -43,7 +43,15 @@ C = TypeVar("C", bound=ReplicaClient)
 
 
 class PooledReplica(Generic[C]):
-    """One replica: its client, its health, and what is known of its load."""
+    """One replica: its client, its health, and what is known of its load.
+
+    Attributes:
+        address: Its entry in the roster.
+        client: Open to it.
+        dtype: Element type that it computes in, once it has said so.
+        placed_work: What it has been given and is not done, in the role's unit.
+        num_placed: Pieces of work that it has been given so far.
+    """
 
     def __init__(
         self,
@@ -66,6 +74,7 @@ class PooledReplica(Generic[C]):
         self.client = connect(address)
         self.dtype: embedding_pb2.DType = embedding_pb2.D_TYPE_UNSPECIFIED
         self.placed_work = 0
+        self.num_placed = 0
         self._connect = connect
         self._on_change = on_change
         self._on_load = on_load
@@ -97,6 +106,7 @@ class PooledReplica(Generic[C]):
     def leased(self, work: int) -> Iterator[None]:
         """Count work for the length of the context."""
         self.placed_work += work
+        self.num_placed += 1
         self._num_leases += 1
         self._released.clear()
         try:

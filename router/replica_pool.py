@@ -24,7 +24,12 @@ from router.pooled_replica import C, PooledReplica, log_mismatch
 
 
 class ReplicaPool(Generic[C]):
-    """All replicas of one role; used from the event loop alone."""
+    """All replicas of one role; used from the event loop alone.
+
+    Attributes:
+        role: Which.
+        num_retries: Failures that another attempt was to make good.
+    """
 
     def __init__(
         self,
@@ -48,7 +53,8 @@ class ReplicaPool(Generic[C]):
                 have its own; None for that of the roster.
             clock: Seconds, monotonic.
         """
-        self._role = role
+        self.role = role
+        self.num_retries = 0
         self._fingerprint = fingerprint
         self._connect = connect
         self._health = health or HealthConfig()
@@ -98,7 +104,7 @@ class ReplicaPool(Generic[C]):
         Who only left may finish what it has begun, because Ray may be wrong about it; who was
         replaced is known to be gone.
         """
-        ours = [entry for entry in roster if entry.role is self._role]
+        ours = [entry for entry in roster if entry.role is self.role]
         wanted = {entry.name: entry for entry in ours if entry.fingerprint == self._fingerprint}
         self._refuse(entry for entry in ours if entry.name not in wanted)
         for name, replica in list(self._replicas.items()):
@@ -126,7 +132,7 @@ class ReplicaPool(Generic[C]):
             UnavailableError: No replica takes work.
         """
         if not self._fleet.num_up:
-            raise UnavailableError(f"No {self._role} replica is ready.")
+            raise UnavailableError(f"No {self.role} replica is ready.")
         avoided = [self._members[each.name] for each in avoid if self._is_here(each)]
         ask, now = Ask(work, affinity_key(key), tuple(avoided)), self._clock()
         member = self._policy.choose(self._fleet, ask, now)

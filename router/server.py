@@ -15,11 +15,13 @@ from pathlib import Path
 
 from pydantic import Field
 
-from common.config import RouterConfig, StrictModel
+from common.config import LogConfig, RouterConfig, StrictModel
 from common.errors import StartupError
 from common.log import set_up_logging
+from common.metric_families import BuildInfo
 from common.metrics import MetricsServer, serve_metrics
 from common.model_config import load_model_config
+from common.stats_log import StatsLog
 from common.types import ReplicaAddress, ReplicaRole
 from router.admission import Admission, AdmissionBounds
 from router.doors import Doors
@@ -32,6 +34,7 @@ from router.replica_pool import ReplicaPool
 from router.requests import RequestCost
 from router.roster import follow_roster
 from router.score_memory import ScoreMemory
+from router.stats_line import RouterStatsLine
 from router.validation import ServedModel
 from router.vision_client import VisionClient
 
@@ -49,6 +52,7 @@ class RouterSettings(StrictModel):
         max_context_tokens: Longest prompt and answer, as deployed.
         supervisor: `host:port` of the roster service.
         drain_seconds: Time that running answers get when the router stops.
+        log: How it logs.
         takes_over: Whether a router of ours that is about to stop may listen at the same ports.
         api_key: That callers of the doors must show; empty for none.
     """
@@ -60,6 +64,7 @@ class RouterSettings(StrictModel):
     max_context_tokens: int
     supervisor: str
     drain_seconds: float
+    log: LogConfig = LogConfig()
     takes_over: bool = False
     api_key: str = Field(default="", repr=False)
 
@@ -103,7 +108,12 @@ class Router:
             seed,
         )
         self.admission = Admission(_bounds(config), self._least_seconds)
-        self.metrics = RouterMetrics(self.admission, self.visions, self.languages)
+        self.metrics = RouterMetrics(
+            self.admission,
+            self.visions,
+            self.languages,
+            BuildInfo(settings.model_name, settings.fingerprint),
+        )
         pipeline = Pipeline(
             model_config,
             self.admission,
@@ -124,6 +134,9 @@ class Router:
         )
         self._metrics_server: MetricsServer | None = None
         self._roster: asyncio.Task[None] | None = None
+        self._stats = StatsLog(
+            RouterStatsLine(self.metrics.door, self.admission), settings.log.stats_interval_seconds
+        )
 
     async def start(self) -> RouterReady:
         """Follow the roster; listen once a replica of each role takes work."""
@@ -134,6 +147,7 @@ class Router:
         self._metrics_server = serve_metrics(
             self.metrics.registry, config.host, config.metrics_port
         )
+        self._stats.start()
         await self.visions.wait_until_up(1)
         await self.languages.wait_until_up(1)
         await self.doors.open(self._settings.takes_over)
@@ -146,6 +160,7 @@ class Router:
     async def stop(self) -> None:
         """Refuse new requests, let running ones end in the drain time, close everything."""
         await self.doors.close()
+        await self._stats.stop()
         if self._roster is not None:
             self._roster.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -216,9 +231,10 @@ def watch_stdin(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> Non
 
 def main() -> None:
     """Entry point of the child process."""
-    set_up_logging("router")
+    settings = RouterSettings.model_validate_json(sys.stdin.readline())
+    set_up_logging("router", settings.log.level, settings.log.json_lines)
     try:
-        asyncio.run(run(RouterSettings.model_validate_json(sys.stdin.readline())))
+        asyncio.run(run(settings))
     except StartupError as error:
         log.error("%s", error.message)
         sys.exit(1)

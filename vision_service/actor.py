@@ -20,7 +20,7 @@ class VisionActor:
     """Wraps a `VisionReplica`; empty again after every restart by Ray."""
 
     def __init__(self, spec: ReplicaSpec, config: VisionServiceConfig, limits: ImageLimits) -> None:
-        set_up_logging(spec.name)
+        set_up_logging(spec.name, spec.log.level, spec.log.json_lines)
         self._replica: VisionReplica | None = None
         self._failure: StartupError | None = None
         self._address: ReplicaAddress | None = None

@@ -112,6 +112,7 @@ class EncodePasses:
                 part.job.keep(part.run, share, now)
             self._stats.num_batches += 1
             self._stats.num_tiles += len(over.features)
+            self._stats.batch_tiles.note(len(over.features))
             # Passes overlap; no time is counted twice.
             self._stats.busy_seconds += now - max(over.began_at, self._busy_until)
             self._busy_until = now
@@ -133,7 +134,9 @@ class EncodePasses:
         require_finite(features)
         if not self._model.has_gate:
             return []
+        began_at = self._clock()
         scores: list[float] = self._model.scores(features).tolist()
+        self._stats.gate_seconds += self._clock() - began_at
         self._stats.num_gate_rows += len(scores)
         self._stats.num_unscored_tiles += sum(map(math.isnan, scores))
         return scores

@@ -25,6 +25,7 @@ from common.image_options import ImageOptions
 from common.model_config import ModelConfig
 from common.tensor_codec import WIRE_DTYPES, tensor_bytes
 from protos.dvd.v1 import embedding_pb2
+from vision_service.encoder_stats import EncoderStats
 from vision_service.engine import VisionEngine
 from vision_service.feature_cache import FeatureCache, ProjectionName
 from vision_service.images import ProjectedImage, ScoredImage, TiledImage
@@ -43,24 +44,11 @@ class TimedTiling:
     ended_at: float
 
 
-@dataclass(slots=True)
-class EncoderStats:
-    """What was not computed because it was kept.
-
-    Attributes:
-        num_kept_images: Pictures that needed no vision transformer.
-        num_kept_projections: Pushes that needed no projection.
-    """
-
-    num_kept_images: int = 0
-    num_kept_projections: int = 0
-
-
 class Encoder:
     """Encodes and pushes pictures on one engine and one cache; used from one event loop.
 
     Attributes:
-        stats: What keeping has saved.
+        stats: What was computed, in which time, and what keeping has saved.
         streams: Embedding streams, by what became of them.
         encodings: Pictures under way.
         projections: Projections under way.
@@ -159,18 +147,21 @@ class Encoder:
             submitted = self._engine.submit_encode(key, tiling.tiled)
         image = await asyncio.wrap_future(submitted)
         self._cache.commit(image)
-        return EncodeResult(
+        result = EncodeResult(
             image,
             tiling.began_at - submitted_at + image.timings.queue_seconds,
             tiling.ended_at - tiling.began_at,
             image.timings.vit_seconds,
             image.timings.gate_seconds,
         )
+        self.stats.note_encoded(result)
+        return result
 
     def _tile(self, task: EncodeTask, options: ImageOptions) -> TimedTiling:
-        began_at = time.monotonic()
-        tiled = self._preprocessor.tile(task.data, options, task.expected_tiles)
-        return TimedTiling(tiled, began_at, time.monotonic())
+        with self.stats.preprocessing.doing():
+            began_at = time.monotonic()
+            tiled = self._preprocessor.tile(task.data, options, task.expected_tiles)
+            return TimedTiling(tiled, began_at, time.monotonic())
 
     @asynccontextmanager
     async def _projected(self, task: PushTask) -> AsyncIterator[ProjectedImage]:
@@ -202,5 +193,6 @@ class Encoder:
             )
         finally:
             self._cache.release(name.image_key)
+        self.stats.projector_seconds.note(projected.project_seconds)
         self._cache.commit_projection(name, projected)
         return projected

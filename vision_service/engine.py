@@ -217,8 +217,10 @@ class VisionEngine:
         self.stats.num_projected_tiles += len(job.compressed)
         self.stats.num_compressed_tiles += sum(job.compressed)
         full, fewer = self._config.full_tokens_per_tile, self._config.compressed_tokens_per_tile
+        seconds = self._clock() - started_at
+        self.stats.project_seconds += seconds
         return ProjectedImage(
             tile_tokens=tuple(fewer if choice else full for choice in job.compressed),
             embeddings=embeddings,
-            project_seconds=self._clock() - started_at,
+            project_seconds=seconds,
         )

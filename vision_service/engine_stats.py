@@ -1,6 +1,8 @@
 """What an engine counts; `metrics` exports it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from common.distribution import PIECES, Distribution
 
 
 @dataclass(slots=True)
@@ -16,6 +18,9 @@ class EngineStats:
         num_projected_tiles: Tiles projected.
         num_compressed_tiles: Those of them at compressed resolution.
         busy_seconds: Time in the vision transformer, on the engine's clock.
+        gate_seconds: Time in the gate.
+        project_seconds: Time in the projectors, copies to the CPU included.
+        batch_tiles: Tiles of each pass.
     """
 
     num_batches: int = 0
@@ -25,3 +30,6 @@ class EngineStats:
     num_projected_tiles: int = 0
     num_compressed_tiles: int = 0
     busy_seconds: float = 0.0
+    gate_seconds: float = 0.0
+    project_seconds: float = 0.0
+    batch_tiles: Distribution = field(default_factory=lambda: Distribution(PIECES))

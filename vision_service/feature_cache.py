@@ -41,11 +41,26 @@ class _Item:
     references: int = 0
 
 
+@dataclass(slots=True)
+class Evictions:
+    """How many of each kind were dropped for want of room."""
+
+    outputs: int = 0
+    embeddings: int = 0
+    scores: int = 0
+
+
 class FeatureCache:
-    """Thread-safe; things stand in order of use, oldest first."""
+    """Thread-safe; things stand in order of use, oldest first.
+
+    Attributes:
+        max_bytes: Budget.
+        evicted: What was dropped so far.
+    """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
+        self.evicted = Evictions()
         self._lock = threading.Lock()
         self._items: OrderedDict[bytes | ProjectionName, _Item] = OrderedDict()
         self._scores: OrderedDict[bytes, ScoredImage] = OrderedDict()
@@ -151,9 +166,9 @@ class FeatureCache:
         if self._touched(name) is not None:
             return True
         # Asked before anything is evicted: a refusal must cost nobody else's picture.
-        if self._referenced_bytes + value.num_bytes > self._max_bytes:
+        if self._referenced_bytes + value.num_bytes > self.max_bytes:
             return False
-        self._evict(self._max_bytes - value.num_bytes)
+        self._evict(self.max_bytes - value.num_bytes)
         self._items[name] = _Item(value)
         self._kept_bytes += value.num_bytes
         return True
@@ -161,8 +176,8 @@ class FeatureCache:
     def _keep_scores(self, encoded: EncodedImage) -> None:
         key = encoded.image_key
         if key not in self._scores:
-            self._evict(self._max_bytes - _scores_bytes(encoded), keep=key)
-            if self._kept_bytes + _scores_bytes(encoded) > self._max_bytes:
+            self._evict(self.max_bytes - _scores_bytes(encoded), keep=key)
+            if self._kept_bytes + _scores_bytes(encoded) > self.max_bytes:
                 return
             self._scores[key] = ScoredImage(key, encoded.grid, encoded.scores)
             self._kept_bytes += _scores_bytes(encoded)
@@ -176,9 +191,14 @@ class FeatureCache:
             if not item.references and name != keep:
                 del self._items[name]
                 self._kept_bytes -= item.value.num_bytes
+                if isinstance(item.value, EncodedImage):
+                    self.evicted.outputs += 1
+                else:
+                    self.evicted.embeddings += 1
         while self._scores and self._kept_bytes > budget_bytes:
             _, scored = self._scores.popitem(last=False)
             self._kept_bytes -= _scores_bytes(scored)
+            self.evicted.scores += 1
 
 
 def _scores_bytes(scored: ScoredImage) -> int:

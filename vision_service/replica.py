@@ -11,10 +11,12 @@ from common.config import ImageLimits, VisionServiceConfig
 from common.devices import choose_device, choose_dtype
 from common.engine_thread import EngineThread
 from common.health_probe import HealthProbe, seconds_of
+from common.metric_families import BuildInfo
 from common.model_config import load_model_config
 from common.model_files import fingerprint
 from common.replica_server import ReplicaServer, ReplicaSpec, new_identity, server_info
 from common.rpc import MAX_MESSAGE_BYTES
+from common.stats_log import StatsLog
 from common.tensor_codec import WIRE_DTYPES
 from common.types import ReplicaAddress, ReplicaRole
 from common.work_gate import WorkGate
@@ -25,6 +27,7 @@ from vision_service.feature_cache import FeatureCache
 from vision_service.metrics import VisionMetrics
 from vision_service.preprocess import Preprocessor
 from vision_service.server import SERVICE_NAME, VisionServicer
+from vision_service.stats_line import VisionStatsLine
 from vision_service.weights import load_vision_model
 
 log = logging.getLogger(__name__)
@@ -68,19 +71,24 @@ class VisionReplica:
         step, wait = self.engine.step, self.engine.seconds_to_wait
         self._thread = EngineThread(spec.name, step, on_crash, wait)
         self.engine.on_work = self._thread.wake
-        self._encoder = Encoder(
+        self.encoder = Encoder(
             model_config, config, Preprocessor(model_config, limits), self.engine, self.cache
         )
         identity = new_identity(spec.name, ReplicaRole.VISION, fingerprint(spec.model_dir))
-        metrics = VisionMetrics(self.engine, self._encoder, self.cache, held)
+        build = BuildInfo(spec.model_name, identity.fingerprint, str(device))
+        metrics = VisionMetrics(self.engine, self.encoder, self.cache, held, build)
+        self.registry = metrics.registry
         # A picture travels in one message, with room for the rest of the request.
         max_message_bytes = limits.max_bytes + MAX_MESSAGE_BYTES
         probe = HealthProbe(self.engine.submit_probe, self._thread, seconds_of(self.engine.warm_up))
         work = WorkGate(begins={"Encode"}, goes_on={"Push"})
-        self._server = ReplicaServer(identity, metrics.registry, max_message_bytes, probe, work)
+        stats = StatsLog(
+            VisionStatsLine(self.engine, self.encoder), spec.log.stats_interval_seconds
+        )
+        self._server = ReplicaServer(identity, self.registry, max_message_bytes, probe, work, stats)
         info = server_info(identity, model_config.text_hidden_size, held, WIRE_DTYPES[dtype])
         vision_pb2_grpc.add_VisionServiceServicer_to_server(
-            VisionServicer(info, model_config, self._encoder, self.engine, metrics),
+            VisionServicer(info, model_config, self.encoder, self.engine, metrics),
             self._server.rpc.server,
         )
         log.info("%s ready: %d MB of weights on %s", spec.name, held >> 20, device)
@@ -93,5 +101,5 @@ class VisionReplica:
     async def stop(self, grace_seconds: float) -> None:
         """Refuse new requests, let running ones end within the grace, stop the engine."""
         await self._server.stop(grace_seconds)
-        await self._encoder.close()
+        await self.encoder.close()
         self._thread.stop()

@@ -7,10 +7,12 @@ with its checksum; the receiver's last word is the commit. A stream that breaks 
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import grpc
 
+from common.busy_time import BusyTime
+from common.distribution import STAGE_SECONDS, Distribution
 from common.errors import (
     CancelledRequestError,
     DeadlineExpiredError,
@@ -45,17 +47,23 @@ class Transfer:
 
 @dataclass(slots=True)
 class StreamCounts:
-    """What became of the streams that were opened.
+    """What became of the streams that were opened, and how long they took.
 
     Attributes:
         committed: Taken whole by their receivers.
         broken: Lost on the way; each is repeated once.
         refused: Ended by their receivers, or out of time.
+        transfer_seconds: Of each embedding that was taken, from its first manifest on.
+        credit_seconds: Of each stream that was written to its end, waiting for credit.
+        transferring: When embeddings were on their way.
     """
 
     committed: int = 0
     broken: int = 0
     refused: int = 0
+    transfer_seconds: Distribution = field(default_factory=lambda: Distribution(STAGE_SECONDS))
+    credit_seconds: Distribution = field(default_factory=lambda: Distribution(STAGE_SECONDS))
+    transferring: BusyTime = field(default_factory=BusyTime)
 
 
 class EmbeddingSender:
@@ -115,7 +123,9 @@ class EmbeddingSender:
             except DvdError:
                 self.streams.refused += 1
                 raise
-        return Transfer(len(payload), time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self.streams.transfer_seconds.note(seconds)
+        return Transfer(len(payload), seconds)
 
     async def close(self) -> None:
         """Close every channel."""
@@ -129,7 +139,7 @@ class EmbeddingSender:
         timeout_seconds: float | None,
     ) -> None:
         async with self._peers.lease(destination) as put_embeddings:
-            with peer_errors():
+            with self.streams.transferring.doing(), peer_errors():
                 stream = put_embeddings(timeout=timeout_seconds)
                 try:
                     # A write on a stream that the receiver has ended; reading on says why.
@@ -145,14 +155,17 @@ class EmbeddingSender:
         await stream.write(manifest)
         token_bytes = len(payload) // sum(manifest.tile_tokens)
         tile_bytes = [tokens * token_bytes for tokens in manifest.tile_tokens]
-        credit = 0
+        credit, credit_seconds = 0, 0.0
         for span in plan_chunks(tile_bytes, self._chunk_bytes):
             end = span.offset + span.length
             while end > credit:
+                began_at = time.monotonic()
                 credit = (await _next(stream)).credit.limit_bytes
+                credit_seconds += time.monotonic() - began_at
             data = payload[span.offset : end]
             await stream.write(PayloadChunk(span.offset, checksum(data), data))
         await stream.done_writing()
+        self.streams.credit_seconds.note(credit_seconds)
 
 
 async def _read_commit(stream: Stream) -> None:

@@ -63,3 +63,13 @@ def test_a_port_in_use_is_a_configuration_error() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"Cannot listen on {HOST}:{port}"):
             serve_metrics(CollectorRegistry(), HOST, port)
+
+
+def test_other_pages_stand_beside_the_metrics() -> None:
+    registry = CollectorRegistry()
+    counter(registry)
+    server = serve_metrics(registry, HOST, pages={"/list": lambda: b"[1]"})
+    with urllib.request.urlopen(f"http://{HOST}:{server.port}/list", timeout=5) as response:
+        assert response.read() == b"[1]"
+    assert "dvd_things_total 0.0" in scrape(server)
+    server.close()

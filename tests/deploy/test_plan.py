@@ -1,5 +1,6 @@
 """Which replicas a configuration asks for."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from language_service.actor import LanguageActor
 from vision_service.actor import VisionActor
 
 MODEL_DIR = Path("model")
+SPEC = ReplicaSpec("", MODEL_DIR, "cpu", "127.0.0.1", 30.0, "internvl3_5-tiny-flash")
 
 
 def plan(device: str = "cpu", **sections: Any) -> list[ReplicaPlan]:
@@ -58,11 +60,11 @@ def test_each_role_is_told_its_own_part_of_the_configuration() -> None:
         router={"images": {"max_bytes": 5}},
     )
     spec, service, limits = vision.arguments
-    assert spec == ReplicaSpec("vision-0", MODEL_DIR, "cpu", "127.0.0.1", 30.0)
+    assert spec == replace(SPEC, name="vision-0")
     assert service == VisionServiceConfig(max_batch_tiles=3)
     assert limits == ImageLimits(max_bytes=5)
     assert language.arguments == (
-        ReplicaSpec("language-0", MODEL_DIR, "cpu", "127.0.0.1", 30.0),
+        replace(SPEC, name="language-0"),
         LanguageServiceConfig(kv_tokens=77),
     )
 

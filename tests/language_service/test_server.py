@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from common.errors import EmbeddingRejectedError
+from common.metric_families import BuildInfo
 from common.stream_codec import PayloadChunk, StreamMessage
 from common.tensor_codec import checksum
 from common.types import FinishReason, StopMatch
@@ -80,6 +81,10 @@ class IdleEngine:
     outstanding_tokens: int = 40
     num_preemptions: int = 0
     forward_seconds: float = 1.5
+    kv_usage: float = 0.25
+    used_kv_tokens: int = 16
+    free_kv_tokens: int = 48
+    kept_kv_tokens: int = 32
     stats: EngineStats = field(default_factory=lambda: EngineStats(num_computed_tokens=50))
 
 
@@ -89,7 +94,9 @@ class Server:
     def __init__(self) -> None:
         self.inbox = Inbox(64, FORMAT)
         self.answerer = FakeAnswerer()
-        self.metrics = LanguageMetrics(IdleEngine(), self.answerer, self.inbox, 0)
+        self.metrics = LanguageMetrics(
+            IdleEngine(), self.answerer, self.inbox, 0, BuildInfo("tiny", "print")
+        )
         info = replica_pb2.ServerInfo(hidden_size=2)
         self.servicer = LanguageServicer(
             info,
