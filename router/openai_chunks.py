@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.types import ChoiceEnd
 from router.answer import AnswerFinished
 from router.language_client import AnswerDelta
 from router.openai_answer import (
@@ -58,6 +59,7 @@ class ChunkWriter:
         if includes_usage:
             # Every chunk but the last has it, empty.
             self._head["usage"] = None
+        self._ended: set[int] = set()
         self._frames = [self._frame(index) for index in range(num_choices)]
 
     def start(self) -> bytes:
@@ -70,24 +72,28 @@ class ChunkWriter:
         )
 
     def delta(self, delta: AnswerDelta) -> bytes:
-        """Pass on more of an answer; nothing where no text and no log probability has come."""
+        """Pass on more of an answer, and why it ends where it does; nothing without either."""
+        end = b"" if delta.end is None else self._end(delta.choice, delta.end)
         if delta.logprobs:
             chunk = self._dialect.chunk(delta.choice, delta.text, delta.logprobs, None)
-            return self._event([chunk])
+            return self._event([chunk]) + end
         if not delta.text:
-            return b""
+            return end
         frame = self._frames[delta.choice]
-        return frame.before + json.dumps(delta.text).encode() + frame.after
+        return frame.before + json.dumps(delta.text).encode() + frame.after + end
 
     def finish(self, finished: AnswerFinished) -> bytes:
-        """Tell how every answer ended, and what all of it used."""
-        events = [
-            self._event([self._dialect.chunk(index, "", (), str(end.finish_reason))])
-            for index, end in enumerate(ends_of(finished))
-        ]
+        """Tell why each answer ended of which that is not told yet, and what all of it used."""
+        events = [self._end(index, end) for index, end in enumerate(ends_of(finished))]
         if self._includes_usage:
             events.append(_written(self._head | {"choices": [], "usage": usage_of(finished)}))
         return b"".join(events) + END_OF_STREAM
+
+    def _end(self, index: int, end: ChoiceEnd) -> bytes:
+        if index in self._ended:
+            return b""
+        self._ended.add(index)
+        return self._event([self._dialect.chunk(index, "", (), str(end.finish_reason))])
 
     def _frame(self, index: int) -> ChunkFrame:
         whole = self._event([self._dialect.chunk(index, MARK, (), None)])

@@ -19,6 +19,8 @@ ON_THE_WIRE = [
     errors.InvalidRequestError("A message needs a role.", "messages[0].role"),
     errors.InvalidRequestError("A request without a field at fault."),
     errors.InvalidImageError("The picture is empty.", "messages[1].parts[0].image"),
+    errors.RequestTooLargeError("A request may have 5 bytes."),
+    errors.UnauthenticatedError("Show the key."),
     errors.ModelNotFoundError("The served model is größe-✓."),
     errors.FeaturesNotFoundError("Encode it again."),
     errors.SlotTakenError("The picture has already arrived."),

@@ -103,6 +103,17 @@ async def test_several_answers_and_log_probabilities_are_told_apart() -> None:
     assert [piece["finish_reason"] for piece in pieces[4:]] == ["stop", "length"]
 
 
+async def test_of_several_answers_each_end_is_told_when_it_comes() -> None:
+    ends = (ChoiceEnd(FinishReason.STOP, 1), ChoiceEnd(FinishReason.LENGTH, 2))
+    first = AnswerDelta((1,), "a", end=ends[0])
+    script = (STARTED, first, AnswerDelta((2,), "b", choice=1), replace(FINISHED, choices=ends))
+    async with http_door(*script) as door:
+        streamed = events_of(await door.chat(n=2, stream=True))
+    pieces = [(each["choices"][0]["index"], each["choices"][0]["finish_reason"])
+              for each in streamed[2:]]  # fmt: skip
+    assert pieces == [(0, None), (0, "stop"), (1, None), (1, "length")]
+
+
 async def test_bare_text_is_continued() -> None:
     script = (STARTED, AnswerDelta((4,), "é", (LOGPROBS,)), FINISHED)
     async with http_door(*script) as door:
