@@ -3,21 +3,13 @@
     python -m training.consistency OUT --start QUESTIONS
 
 The loss is the divergence of the answers' distribution from that of a frozen reference, which sees
-every tile at full resolution (paper 2508.18265, section 2.3). Four parts, one after another:
-
-- `projector`: only the projector of compressed tiles learns, at one rate per picture;
-- `uniform`: all but the gate learns, at one rate per picture: the published stage;
-- `mixed`: our extension. Rates are drawn per tile. Without it the language model never sees both
-  rates in one picture, and what the resolution router later mixes is answered worse than what is
-  compressed throughout. Half of it asks most about what takes several tiles to answer, which
-  compression hurts longest;
-- `served`: the same with as many tiles compressed as are when the model is served, but never one
-  that shows a number: the resolution router leaves those at full resolution.
+every tile at full resolution (paper 2508.18265, section 2.3). Its parts, one after another, are in
+`training.consistency_parts`.
 """
 
 import argparse
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,110 +20,17 @@ from common.model_config import load_model_config
 from training.accuracy import exact_by_kind
 from training.batches import Batch, Batcher, PictureQuestions
 from training.build_checkpoint import THRESHOLDS
+from training.consistency_parts import PARTS, ConsistencyPart, Rates
 from training.dense_labels import NOTHING
 from training.forward import answer_logits
 from training.label_heads import Labels
 from training.optimizer import TwoOptimizers
-from training.picture_data import (
-    AskAbout,
-    QuestionMaker,
-    ask_much,
-    ask_several,
-    ask_widely,
-)
-from training.run import Recipe, StepLoss, TrainingRun, write_losses
+from training.picture_data import QuestionMaker
+from training.run import StepLoss, TrainingRun, write_losses
 from training.run_state import RunState
 from training.stage import LOSSES_FILE, STATE_FILE, StageFolders, add_common_arguments, set_up
 from training.tokenizer import train_tokenizer
-from training.trainable_model import TrainableModel
-
-COMPRESSED_PICTURES = 0.5
-WHOLE_PICTURES = 0.3
-COMPRESSED_TILES = 0.6
-SERVED_WHOLE_PICTURES, SERVED_COMPRESSED_TILES = 0.1, 0.75
-GATE_PARTS = ("pooling_before_gating", "gating")
-
-Rates = list[bool]
-DrawRates = Callable[[Sequence[int], random.Random], Rates]
-
-
-def rates_per_picture(picture_tiles: Sequence[int], source: random.Random) -> Rates:
-    """Draw one rate for all tiles of a picture: the published stage.
-
-    Args:
-        picture_tiles: Tiles of each picture.
-        source: Of every choice.
-
-    Returns:
-        For each tile of all pictures whether it is compressed.
-    """
-    rates: Rates = []
-    for num_tiles in picture_tiles:
-        rates += [source.random() < COMPRESSED_PICTURES] * num_tiles
-    return rates
-
-
-def rates_per_tile(picture_tiles: Sequence[int], source: random.Random) -> Rates:
-    """Draw a rate for each tile, but leave some pictures whole: the extension."""
-    return _rates_per_tile(picture_tiles, source, WHOLE_PICTURES, COMPRESSED_TILES)
-
-
-def rates_as_served(picture_tiles: Sequence[int], source: random.Random) -> Rates:
-    """Draw a rate for each tile, so that about as many are compressed as by the shipped rule."""
-    return _rates_per_tile(picture_tiles, source, SERVED_WHOLE_PICTURES, SERVED_COMPRESSED_TILES)
-
-
-def _rates_per_tile(
-    picture_tiles: Sequence[int], source: random.Random, whole: float, compressed: float
-) -> Rates:
-    rates: Rates = []
-    for num_tiles in picture_tiles:
-        share = 0.0 if source.random() < whole else compressed
-        rates += [source.random() < share for _ in range(num_tiles)]
-    return rates
-
-
-@dataclass(frozen=True, slots=True)
-class ConsistencyPart:
-    """One of the four parts.
-
-    Attributes:
-        name: As above.
-        recipe: Seed, rates, steps.
-        draw_rates: Which tiles are compressed.
-        ask_about: Draws pictures and what is asked about them.
-        trained: What the names of the trained parameters contain; empty for all but the gate.
-        keeps_numbers: Whether tiles that show a number stay at full resolution.
-    """
-
-    name: str
-    recipe: Recipe
-    draw_rates: DrawRates
-    ask_about: AskAbout
-    trained: str = ""
-    keeps_numbers: bool = False
-
-    def release(self, model: TrainableModel) -> None:
-        """Freeze all parameters but those that this part trains."""
-        for name, parameter in model.named_parameters():
-            is_gate = any(gate in name for gate in GATE_PARTS)
-            parameter.requires_grad_(self.trained in name and not is_gate)
-
-
-PARTS = (
-    ConsistencyPart(
-        "projector", Recipe(11, 5e-3, 2e-3, 300, 32), rates_per_picture, ask_several, "mlp2."
-    ),
-    ConsistencyPart("uniform", Recipe(12, 8e-4, 4e-4, 400, 32), rates_per_picture, ask_much),
-    ConsistencyPart("mixed", Recipe(13, 8e-4, 4e-4, 800, 32), rates_per_tile, ask_widely),
-    ConsistencyPart(
-        "served",
-        Recipe(14, 8e-4, 4e-4, 800, 32),
-        rates_as_served,
-        ask_widely,
-        keeps_numbers=True,
-    ),
-)
+from training.trainable_model import TrainableModel, mean_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +157,26 @@ def train_consistency(
     folders: StageFolders, device: torch.device, parts: Sequence[ConsistencyPart] = PARTS
 ) -> Path:
     """Run all parts that are not complete. Returns the last one's checkpoint."""
-    start = folders.start
+    last = folders.start
     for part in parts:
-        of_part = StageFolders(start, folders.out / part.name)
+        of_part = StageFolders(_start(part, last, folders.out), folders.out / part.name)
         if not of_part.is_complete:
             train_part(part, of_part, folders.start, device)
-        start = of_part.out
-    return start
+        last = of_part.out
+    return last
+
+
+def _start(part: ConsistencyPart, last: Path, out: Path) -> Path:
+    """The checkpoint that a part starts from; made here where it is the mean of several."""
+    starts = [out / name for name in part.starts_from] or [last]
+    if len(starts) == 1:
+        return starts[0]
+    mean = out / f"before-{part.name}"
+    if not mean.is_dir():
+        mean_weights([TrainableModel(each, torch.device("cpu")) for each in starts]).save(
+            mean, "float32", THRESHOLDS
+        )
+    return mean
 
 
 def main() -> None:

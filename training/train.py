@@ -13,7 +13,8 @@ import torch
 
 from common.result import machine
 from training.build_checkpoint import THRESHOLDS
-from training.consistency import PARTS, ConsistencyPart, train_consistency
+from training.consistency import train_consistency
+from training.consistency_parts import PARTS, ConsistencyPart
 from training.pretrain import (
     EYES,
     QUESTIONS,

@@ -1,6 +1,7 @@
 """The model that is trained: the modules that are served, in and out of a checkpoint."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -73,6 +74,15 @@ class TrainableModel(nn.Module):
         for parameter, tensor in self.language.state_dict().items():
             tensors[f"language_model.{parameter}"] = tensor.contiguous().cpu()
         return tensors
+
+
+@torch.no_grad()
+def mean_weights(models: Sequence[TrainableModel]) -> TrainableModel:
+    """Turn the first of several models of one shape into the mean of them all."""
+    first = models[0]
+    for together in zip(*(model.parameters() for model in models), strict=True):
+        together[0].copy_(torch.stack(together).mean(dim=0))
+    return first
 
 
 def write_surroundings(directory: Path, dtype: str, thresholds: ResolutionThresholds) -> TokenIds:

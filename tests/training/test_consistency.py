@@ -17,20 +17,22 @@ from safetensors.torch import load_file
 
 from training.batches import Batcher, PictureQuestions
 from training.consistency import (
-    PARTS,
     ConsistencyBatch,
     ConsistencyLoss,
     ConsistencyMaker,
-    ConsistencyPart,
-    DrawRates,
-    Rates,
     divergence,
-    rates_as_served,
-    rates_per_picture,
-    rates_per_tile,
     shows_number,
     train_consistency,
     train_part,
+)
+from training.consistency_parts import (
+    PARTS,
+    ConsistencyPart,
+    DrawRates,
+    Rates,
+    rates_as_served,
+    rates_per_picture,
+    rates_per_tile,
 )
 from training.dense_labels import NOTHING
 from training.forward import answer_logits
@@ -44,7 +46,7 @@ from training.vocabulary import Kind
 
 CPU = torch.device("cpu")
 PICTURES = st.lists(st.integers(1, 7), max_size=12)
-PROJECTOR, UNIFORM, MIXED, _ = PARTS
+PROJECTOR, UNIFORM, MIXED, *_ = PARTS
 
 
 def source(name: object) -> random.Random:
@@ -93,15 +95,17 @@ def test_no_picture_needs_no_rate(draw_rates: DrawRates) -> None:
 
 
 def test_parts_are_the_published_stage_among_ours() -> None:
-    assert [part.name for part in PARTS] == ["projector", "uniform", "mixed", "served"]
+    assert [part.name for part in PARTS] == [
+        "projector", "uniform", "mixed", "served", "kept", "settled",
+    ]  # fmt: skip
     assert [part.draw_rates for part in PARTS] == [
         rates_per_picture,
         rates_per_picture,
         rates_per_tile,
-        rates_as_served,
+        *[rates_as_served] * 3,
     ]
-    assert [part.ask_about for part in PARTS] == [ask_several, ask_much, ask_widely, ask_widely]
-    assert len({part.recipe.seed for part in PARTS}) == 4
+    assert [part.ask_about for part in PARTS] == [ask_several, ask_much] + [ask_widely] * 4
+    assert [part.starts_from for part in PARTS] == [(), (), (), (), ("mixed",), ("served", "kept")]
 
 
 def test_divergence_is_what_the_formula_says() -> None:
@@ -153,8 +157,8 @@ def test_a_tile_with_a_digit_in_any_token_shows_a_number() -> None:
     assert shows_number({"digit_0": digits}) == [False, True, True]
 
 
-def test_only_the_part_that_trains_as_served_keeps_numbers() -> None:
-    assert [part.keeps_numbers for part in PARTS] == [False, False, False, True]
+def test_the_last_parts_keep_numbers() -> None:
+    assert [part.keeps_numbers for part in PARTS] == [False] * 4 + [True] * 2
 
 
 def test_a_part_asks_what_it_is_about(lively_dir: Path) -> None:

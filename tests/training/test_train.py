@@ -13,7 +13,7 @@ from common.model_config import load_model_config
 from common.model_files import list_tensors
 from common.result import machine
 from training.checkpoint_files import WEIGHTS_FILE
-from training.consistency import PARTS
+from training.consistency_parts import PARTS
 from training.evaluate import evaluate
 from training.pretrain import EYES, QUESTIONS, READING, RELATIONS
 from training.served_model import ServedModel
@@ -31,6 +31,8 @@ STAGES = (
     "consistency/uniform",
     "consistency/mixed",
     "consistency/served",
+    "consistency/kept",
+    "consistency/settled",
     "routing",
 )
 SMALLEST = TrainingPlan(
@@ -74,7 +76,7 @@ def test_the_losses_of_all_stages_are_beside_it(out: Path) -> None:
         "device": "cpu",
     }
     lengths = {name: len(each) for name, each in losses.items()}
-    parts = {"projector": 1, "uniform": 1, "mixed": 1, "served": 1}
+    parts = {"projector": 1, "uniform": 1, "mixed": 1, "served": 1, "kept": 1, "settled": 1}
     pretrained = {"eyes": 3, "reading": 2, "questions": 2, "relations": 2}
     assert lengths == {**pretrained, **parts, "routing": 4}
 
@@ -103,6 +105,8 @@ UNTRAINED = {
     "consistency/uniform": ("gating.", "pooling_before_gating."),
     "consistency/mixed": ("gating.", "pooling_before_gating."),
     "consistency/served": ("gating.", "pooling_before_gating."),
+    "consistency/kept": ("gating.", "pooling_before_gating."),
+    "consistency/settled": ("gating.", "pooling_before_gating."),
     "routing": ("vision_model.", "language_model.", "mlp1.", "mlp2."),
 }
 
@@ -113,6 +117,15 @@ def test_every_stage_starts_from_the_one_before(out: Path) -> None:
         same = [name for name in old if name.startswith(UNTRAINED[after])]
         assert all(torch.equal(old[name], new[name]) for name in same)
         assert not all(torch.equal(old[name], new[name]) for name in old)
+
+
+def test_the_last_part_starts_from_the_mean_of_two(out: Path) -> None:
+    served, kept, mean = (
+        load_file(out / "consistency" / name / WEIGHTS_FILE)
+        for name in ("served", "kept", "before-settled")
+    )
+    assert all(torch.equal(mean[name], (served[name] + kept[name]) / 2) for name in mean)
+    assert not all(torch.equal(served[name], kept[name]) for name in mean)
 
 
 def test_no_state_is_left_behind(out: Path) -> None:
