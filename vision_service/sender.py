@@ -73,15 +73,16 @@ class EmbeddingSender:
         streams: Streams so far, by what became of them.
     """
 
-    def __init__(self, chunk_bytes: int) -> None:
+    def __init__(self, chunk_bytes: int, peers: LanguagePeers | None = None) -> None:
         """Open no channel yet.
 
         Args:
             chunk_bytes: Most payload bytes of a message.
+            peers: Its channels; None for its own.
         """
         self.streams = StreamCounts()
         self._chunk_bytes = chunk_bytes
-        self._peers = LanguagePeers()
+        self._peers = peers or LanguagePeers()
 
     async def send(
         self,
@@ -142,8 +143,9 @@ class EmbeddingSender:
             with self.streams.transferring.doing(), peer_errors():
                 stream = put_embeddings(timeout=timeout_seconds)
                 try:
-                    # A write on a stream that the receiver has ended; reading on says why.
-                    with suppress(asyncio.InvalidStateError):
+                    # A write on a stream that the receiver has ended, or an end on one that is
+                    # just breaking; reading on says why.
+                    with suppress(asyncio.InvalidStateError, grpc.aio.InternalError):
                         await self._write(stream, manifest, payload)
                     await _read_commit(stream)
                 finally:

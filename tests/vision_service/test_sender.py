@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
 import pytest
 
 from common.errors import (
@@ -19,6 +21,7 @@ from common.tensor_codec import checksum
 from protos.dvd.v1 import embedding_pb2, language_pb2_grpc
 from tests.fakes import turn, until
 from tests.loopback import serving
+from vision_service.language_peers import LanguagePeers, PutEmbeddings
 from vision_service.sender import EmbeddingSender, Transfer
 
 ADD = language_pb2_grpc.add_LanguageServiceServicer_to_server
@@ -211,6 +214,50 @@ async def test_a_broken_stream_is_repeated_whole(error_after: int) -> None:
     assert [each.slot.repeat for each in receiver.manifests] == [0, 1]
     assert b"".join(chunk.inline for chunk in receiver.chunks[error_after:]) == PAYLOAD
     assert transfer.num_bytes == 96
+
+
+class Breaking(LanguagePeers):
+    """Breaks the first stream right when its sender says that all is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_left = 1
+
+    @asynccontextmanager
+    async def lease(self, destination: str) -> AsyncIterator[PutEmbeddings]:
+        async with super().lease(destination) as put_embeddings:
+
+            def put(timeout: float | None) -> Any:
+                stream = put_embeddings(timeout=timeout)
+                return BreakingStream(stream, self) if self.num_left else stream
+
+            yield put  # type: ignore[misc]
+
+
+class BreakingStream:
+    """As gRPC behaves where a connection ends during that very call."""
+
+    def __init__(self, stream: Any, owner: Breaking) -> None:
+        self._stream = stream
+        self._owner = owner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def done_writing(self) -> None:
+        self._owner.num_left -= 1
+        self._stream.cancel()
+        raise grpc.aio.InternalError('Failed "execute_batch"')
+
+
+async def test_a_stream_that_breaks_as_it_ends_is_repeated() -> None:
+    receiver, sender = Receiver(), EmbeddingSender(CHUNK_BYTES, Breaking())
+    async with serving(ADD, receiver) as loopback:
+        transfer = await sender.send(loopback.address, MANIFEST, memoryview(PAYLOAD), 20)
+        await sender.close()
+    assert [each.slot.repeat for each in receiver.manifests] == [0, 1]
+    assert transfer.num_bytes == 96
+    assert (sender.streams.broken, sender.streams.committed) == (1, 1)
 
 
 async def test_a_stream_that_breaks_again_is_given_up() -> None:
