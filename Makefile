@@ -65,6 +65,16 @@ chaos: $(INSTALLED) ## Kill, cut and silence one cluster for CHAOS_SEEDS=10 seed
 	mkdir -p build
 	$(BIN)/python -m benchmarks.chaos --seeds $(CHAOS_SEEDS) --json build/chaos.json
 
+PROMTOOL := build/prometheus/usr/bin/promtool
+$(PROMTOOL):
+	mkdir -p build/prometheus
+	cd build/prometheus && (apt-get download prometheus || \
+		(apt-get update && apt-get download prometheus)) && dpkg -x prometheus_*.deb .
+
+.PHONY: observe-check
+observe-check: $(INSTALLED) $(PROMTOOL) ## Cluster, Prometheus, traffic: every panel asked and drawn; build/dashboards
+	$(BIN)/python -m benchmarks.observe build/dashboards --json build/observe.json
+
 .PHONY: train
 train: $(INSTALLED) ## Train the small model from nothing, into build/training; goes on where it stopped
 	$(BIN)/python -m training.train build/training --threads 2

@@ -1,0 +1,1 @@
+"""Dashboards for operators: made by code, committed as JSON, drawn without Grafana."""

@@ -1,0 +1,1 @@
+"""Draws dashboards to pictures from a real Prometheus, where Grafana cannot run."""
