@@ -65,6 +65,13 @@ chaos: $(INSTALLED) ## Kill, cut and silence one cluster for CHAOS_SEEDS=10 seed
 	mkdir -p build
 	$(BIN)/python -m benchmarks.chaos --seeds $(CHAOS_SEEDS) --json build/chaos.json
 
+OUTSIDE := build/outside
+.PHONY: outside-bench
+outside-bench: $(INSTALLED) ## Have aiperf, in its own environment, drive a cluster over HTTP
+	test -x $(OUTSIDE)/bin/python || $(PYTHON) -m venv $(OUTSIDE)
+	test -x $(OUTSIDE)/bin/aiperf || $(OUTSIDE)/bin/pip install --quiet aiperf==0.13.0
+	$(BIN)/python -m benchmarks.outside --json build/outside.json
+
 PROMTOOL := build/prometheus/usr/bin/promtool
 $(PROMTOOL):
 	mkdir -p build/prometheus

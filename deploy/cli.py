@@ -1,4 +1,7 @@
-"""The `dvd` command: serve, ask, demo, version; those of operators are in `deploy/operate.py`."""
+"""The `dvd` command: serve, ask, demo, version.
+
+Those of operators are in `deploy/operate.py`, the load generator in `deploy/bench/command.py`.
+"""
 
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -11,6 +14,7 @@ from common.log import set_up_logging
 from common.model_files import RANDOM_WEIGHTS_NOTE
 from deploy.api_key import find_api_key
 from deploy.ask_options import AskOptions
+from deploy.bench.command import bench
 from deploy.config import DeployConfig, load_config, parse_assignment
 from deploy.console import USAGE_ERROR, console, run, show_error
 from deploy.model import find_model
@@ -29,6 +33,7 @@ app.command()(status)
 app.command()(drain)
 app.command()(roll)
 app.command()(down)
+app.command()(bench)
 
 Model = Annotated[str | None, typer.Argument(help="Model directory or hub id.")]
 ConfigFile = Annotated[

@@ -69,6 +69,12 @@ class Paper:
             top += line_height(size)
         return top
 
+    def text(
+        self, text: str, at: tuple[float, float], size: int, anchor: str, colour: Colour = INK
+    ) -> None:
+        """Write one line of text by a point; the anchor is Pillow's, such as `rm`."""
+        self._draw.text(at, text, colour, font_for(text, size), anchor=anchor)
+
     def label(self, text: str, box: Box, colour: Colour) -> None:
         """Put a small plate of a colour into the upper left corner of a box."""
         size = max(10, min(20, box.width // 6))

@@ -1,0 +1,1 @@
+"""`dvd bench`: load for a running cluster, and what became of it."""
