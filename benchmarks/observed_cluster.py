@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ CONFIG = ROOT / "deploy/prometheus/prometheus.yml"
 BINARIES = ROOT / "build/prometheus/usr/bin"
 HOST = "127.0.0.1"
 SCRAPE_SECONDS = 2
-STOP_SECONDS = 60.0
+STOP_SECONDS = 180.0
+LOOK_SECONDS = 0.5
 NUM_REPLICAS = 2
 # Every replica, the router, the supervisor.
 NUM_PROCESSES = 2 * NUM_REPLICAS + 2
@@ -67,26 +69,26 @@ def _cluster(targets: Path, log: Path) -> Iterator[str]:
         command += [f"--{role}-replicas", str(NUM_REPLICAS)]
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
+    # Into a file and not a pipe, which would fill up while nobody reads it.
     with (
         log.open("w", encoding="utf-8") as written,
-        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process,
+        subprocess.Popen(command, stderr=written, cwd=ROOT) as process,
     ):
         try:
             yield _door(process, log)
         finally:
             process.terminate()
-            _, rest = process.communicate(timeout=STOP_SECONDS)
-            written.write(rest)
+            process.wait(STOP_SECONDS)
 
 
-def _door(process: "subprocess.Popen[str]", log: Path) -> str:
-    """Read what the command says until it says where it serves."""
-    assert process.stderr is not None  # noqa: S101 - it was asked for
-    for line in process.stderr:
-        if " serving " in line:
-            return line.split()[-1]
-        sys.stderr.write(line)
-    raise RuntimeError(f"dvd serve did not start; see {log}.")
+def _door(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    """Wait until the command says where it serves."""
+    while process.poll() is None:
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+            if " serving " in line:
+                return line.split()[-1]
+        time.sleep(LOOK_SECONDS)
+    raise RuntimeError(f"dvd serve did not start:\n{log.read_text(encoding='utf-8')}")
 
 
 @contextmanager

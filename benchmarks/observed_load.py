@@ -9,7 +9,7 @@ import random
 import time
 from collections import Counter
 
-from common.errors import DvdError
+from common.errors import DvdError, OverloadedError
 from common.types import Role
 from deploy.client import InferenceClient
 from protos.dvd.v1 import inference_pb2
@@ -58,6 +58,9 @@ class ObservedLoad:
         while time.monotonic() < end:
             try:
                 await self._random.choice(kinds)()
+            except OverloadedError as error:
+                self.counts["OverloadedError"] += 1
+                await asyncio.sleep(error.retry_after_seconds)
             except DvdError as error:
                 self.counts[type(error).__name__] += 1
             else:

@@ -18,7 +18,7 @@ NOW = Line(
         number("Prompt tokens", "Taken in, text and pictures, a second.", "suffix: tok/s",
                rate("dvd_prompt_tokens_total", where=WHERE), decimals=0),
         number("KV cache in use", "Of the fullest replica.", "percentunit",
-               highest("dvd_kv_cache_usage_ratio", where=WHERE), FULL, 0),
+               highest("dvd_kv_cache_usage_ratio", where=WHERE), FULL),
         number("Prefix hits", "Share of prompt tokens whose keys and values were still there.",
                "percentunit", share(HITS, LOOKED_UP), (Step(None, "green"),), 0),
         number("Waiting", "Requests that wait for inbox or KV room.", "none",

@@ -2,12 +2,12 @@
 
 from deploy.grafana.board import SELECTOR, Board, Line, Section
 from deploy.grafana.panels import Query, Step, curves, heat, number
-from deploy.grafana.promql import WINDOW, mean, quantile, rate, share, total
+from deploy.grafana.promql import OURS, WINDOW, mean, quantile, rate, share, total
 
 TTFT = "dvd_time_to_first_token_seconds"
 ITL = "dvd_inter_token_latency_seconds"
 E2E = "dvd_e2e_request_latency_seconds"
-FAILED = rate("dvd_requests_total", where=f'{SELECTOR}, status!~"OK|CANCELLED"')
+FAILED = rate("dvd_requests_total", where=f'{SELECTOR}, status=~"{OURS}"')
 ERROR_SHARE = share(FAILED, rate("dvd_requests_total"))
 
 NOW = Line(
@@ -21,8 +21,8 @@ NOW = Line(
         number("First token, p95", "From arrival to the first token, for 95 of 100 requests.", "s",
                quantile(0.95, TTFT),
                (Step(None, "green"), Step(1, "yellow"), Step(5, "red"))),
-        number("Failed", "Share of requests that ended in an error; those that clients left are "
-               "not among them.", "percentunit", ERROR_SHARE,
+        number("Failed", "Share of requests that failed for a reason of ours: neither refused, nor "
+               "wrong, nor left by the client.", "percentunit", ERROR_SHARE,
                (Step(None, "green"), Step(0.01, "yellow"), Step(0.05, "red"))),
         number("Replicas up", "Replicas of both roles that a router sends work to.", "none",
                f"sum (max by (role) (dvd_replicas_up{{{SELECTOR}}}))",

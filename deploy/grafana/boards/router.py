@@ -2,11 +2,10 @@
 
 from deploy.grafana.board import SELECTOR, Board, Line, Section
 from deploy.grafana.panels import Query, Step, curves, number
-from deploy.grafana.promql import quantile, rate, share, total
+from deploy.grafana.promql import OURS, quantile, rate, share, total
 
 REQUESTS = rate("dvd_requests_total")
 REFUSED = rate("dvd_refusals_total")
-OURS = "INTERNAL|UNAVAILABLE|DEADLINE_EXCEEDED|FAILED_PRECONDITION"
 FAILED = rate("dvd_requests_total", where=f'{SELECTOR}, status=~"{OURS}"')
 RARE = (Step(None, "green"), Step(0.01, "yellow"), Step(0.05, "red"))
 

@@ -57,7 +57,7 @@ def draw(prometheus: Prometheus, dashboard: Dashboard, asking: Asking, file: Pat
         if panel.kind != ROW_KIND
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    draw_dashboard(dashboard, answers, asking).save(file, "PNG", optimize=True)
+    draw_dashboard(dashboard, answers, asking).save(file, "PNG")
     return [
         Drawn(dashboard.title, dashboard.panels[index].title, len(found), has_data(found))
         for index, found in answers.items()

@@ -11,7 +11,7 @@ from deploy.grafana.drawing.theme import SMALL, SOFT, stepped
 from deploy.grafana.drawing.units import text_of
 
 LARGEST, SMALLEST = 40.0, 14.0
-COURSE_SHARE = 0.42  # of the height
+COURSE_SHARE = 0.3  # of the height
 
 
 def draw_numbers(
@@ -54,5 +54,5 @@ def _draw_number(canvas: Canvas, box: Box, panel: Panel, answer: Named, window: 
     size = min(LARGEST, box.height * 0.5)
     while size > SMALLEST and text_width(text, size) > box.width - 16:
         size -= 1
-    middle = (box.left + box.width / 2, box.top + box.height * 0.42)
+    middle = (box.left + box.width / 2, box.top + box.height * 0.36)
     canvas.text(middle, text, size, colour, "mm", is_bold=True)

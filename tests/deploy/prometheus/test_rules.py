@@ -3,12 +3,15 @@
 `make observe-check` has promtool run the tests of `deploy/prometheus/tests`.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from deploy.grafana.drawing.document import read_dashboard
+from deploy.grafana.generate import FOLDER as DASHBOARDS
 from deploy.grafana.metric_names import metrics_used
 from tests.deploy.grafana.documented_metrics import documented_metrics
 
@@ -64,3 +67,15 @@ def test_every_alert_is_seen_to_fire_and_to_clear() -> None:
 def test_every_section_of_the_runbook_belongs_to_an_alert() -> None:
     lines = (ROOT / "docs/runbook.md").read_text(encoding="utf-8").splitlines()
     assert [line[3:] for line in lines if line.startswith("## ")] == list(ALERTS)
+
+
+def test_the_runbook_names_panels_that_there_are() -> None:
+    there = {
+        f"{board.title.removeprefix('DvD / ')} / {panel.title}"
+        for board in map(read_dashboard, DASHBOARDS.glob("*.json"))
+        for panel in board.panels
+    }
+    text = (ROOT / "docs/runbook.md").read_text(encoding="utf-8").replace("\n", " ")
+    named = set(re.findall(r"\*([A-Z][^*/]+ / [^*]+)\*", text))
+    assert len(named) > 10
+    assert named <= there
