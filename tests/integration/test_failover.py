@@ -70,17 +70,23 @@ async def test_killed_at_every_token_of_a_greedy_answer(mortal: Mortal, step: in
 async def test_killed_at_every_token_of_a_seeded_answer_about_pictures_with_a_stop_text(
     mortal: Mortal, step: int
 ) -> None:
-    """Pictures are sent again from where their features are: no tile is encoded twice."""
+    """No vision replica encodes a tile twice: features are sent again from where they are.
+
+    Where an answer that began with kept KV goes on elsewhere, nobody has sent its pictures yet,
+    and either vision replica may be asked for them.
+    """
     sampling = {"temperature": 1.0, "seed": 11, "top_p": 0.95}
     plain = await mortal.answer(asking(WITH_PICTURES, **sampling))
     stop = plain.text[-12:-6]
     request = asking(WITH_PICTURES, **sampling, stop=[stop])
     whole = await mortal.answer(request)
     assert whole.finished.stop.text == stop
-    num_tiles = mortal.num_tiles
+    asked = sum(len(image.compressed) for image in whole.finished.images)
+    before = mortal.num_tiles
     for num_messages in range(0, len(whole.token_ids) + 3, step):
         assert_same(await mortal.answer(request, num_messages), whole)
-    assert mortal.num_tiles == num_tiles
+    # Each of the two has encoded each tile once at most, and together they had all before.
+    assert 0 <= mortal.num_tiles - before <= asked
 
 
 async def test_several_answers_go_on_and_ended_ones_stay_as_they_are(mortal: Mortal) -> None:
@@ -150,5 +156,6 @@ async def test_counters_match_the_truth_after_a_failure(mortal: Mortal) -> None:
     assert after.requests == before.requests + 1
     assert after.first_tokens == before.first_tokens + 1
     assert after.resumptions == before.resumptions + 1
-    # The lost replica never told what it made; the other tells what is its own: 64 less 29.
-    assert after.generated == before.generated + MAX_TOKENS - 29
+    # 29 came through of what the lost one sent, and it may have sent more before it noticed.
+    generated = after.generated - before.generated
+    assert MAX_TOKENS <= generated <= MAX_TOKENS + MAX_TOKENS - 29
