@@ -363,7 +363,8 @@ class LanguageEngine:
         else:
             generation.deliver(token_id, logprobs)
             num_output_tokens = len(generation.sequence.output_ids)
-            if generation.has_stopped or num_output_tokens == sampling.max_tokens:
+            stopped = bool(sampling.stop_strings) and generation.has_stopped
+            if stopped or num_output_tokens == sampling.max_tokens:
                 self._finish(generation, FinishReason.LENGTH, now)
 
     def _finish(

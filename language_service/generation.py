@@ -7,6 +7,7 @@ Every submitted request gets any number of `TokensGenerated` and then exactly on
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from common.errors import DvdError
 from common.types import ChoiceEnd, FinishReason, SamplingParameters, StopMatch
@@ -17,9 +18,8 @@ from language_service.prompt import Prompt, VisualSegment
 from language_service.sequence import Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class TokensGenerated:
-    """More of the answer.
+class TokensGenerated(NamedTuple):
+    """More of the answer; a tuple, because every step makes one for every answer.
 
     Attributes:
         token_ids: New tokens.

@@ -174,8 +174,11 @@ class _StepRows:
             ],
             ends={chunk.sequence: row for row, chunk in enumerate(chunks, start=1)},
         )
-        for chunk in chunks:
-            rows._read(chunk)
+        if all(chunk.sequence.is_decoding for chunk in chunks):
+            rows.token_ids = [chunk.sequence.output_ids[-1] for chunk in chunks]
+        else:
+            for chunk in chunks:
+                rows._read(chunk)
         return rows
 
     def add(self, chunk: Chunk, place: KvPlace) -> None:

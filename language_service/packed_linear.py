@@ -41,12 +41,12 @@ class PackedLinear(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows [..., in_features] to [..., out_features]."""
-        flat = rows.reshape(-1, self.in_features)
-        num_rows = len(flat)
+        num_rows = rows.numel() // self.in_features
         missing = rounded_rows(num_rows) - num_rows
         if not missing:
             return _multiply(rows, self._packed, self._bias)
-        product = _multiply(functional.pad(flat, (0, 0, 0, missing)), self._packed, self._bias)
+        flat = functional.pad(rows.reshape(num_rows, self.in_features), (0, 0, 0, missing))
+        product = _multiply(flat, self._packed, self._bias)
         return product[:num_rows].view(*rows.shape[:-1], self.out_features)
 
 
