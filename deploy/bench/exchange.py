@@ -11,11 +11,24 @@ class Arrival:
 
     Attributes:
         at_seconds: When it came.
-        num_tokens: In it.
+        num_tokens: In it, as far as the door tells.
     """
 
     at_seconds: float
     num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenShare:
+    """A message with its share of the tokens that the server counted.
+
+    Attributes:
+        at_seconds: When it came.
+        num_tokens: Its share; not whole where the door does not tell.
+    """
+
+    at_seconds: float
+    num_tokens: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,15 @@ class Exchange:
     def output_tokens(self) -> int:
         """Of the answer, by the server's count."""
         return self.use.output_tokens if self.use else 0
+
+    @property
+    def token_shares(self) -> list[TokenShare]:
+        """Messages whose tokens add up to the server's count; without one, as they came."""
+        told = sum(arrival.num_tokens for arrival in self.arrivals)
+        if not told:
+            return [TokenShare(self.ended_at_seconds, self.output_tokens)]
+        scale = self.output_tokens / told if self.is_answered else 1.0
+        return [TokenShare(each.at_seconds, each.num_tokens * scale) for each in self.arrivals]
 
     @property
     def ttft_seconds(self) -> float:

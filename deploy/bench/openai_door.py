@@ -1,7 +1,8 @@
 """The OpenAI-compatible HTTP door, for a load; any server of that kind answers.
 
 Times are those of the server-sent events: one with text counts as one token, because they do not
-tell how many it brings; the tokens of a whole answer are the server's count.
+tell how many it brings, and a token without text brings none. The tokens of a whole answer are the
+server's count, and rates over time share these out; times between tokens are between events.
 """
 
 import asyncio

@@ -51,9 +51,9 @@ def tokens_per_second(exchanges: Sequence[Exchange], seconds: float) -> list[flo
         return counts
     first = min(exchange.sent_at_seconds for exchange in exchanges)
     for exchange in exchanges:
-        for arrival in exchange.arrivals:
-            index = min(int((arrival.at_seconds - first) / step), NUM_STEPS - 1)
-            counts[index] += arrival.num_tokens / step
+        for share in exchange.token_shares:
+            index = min(int((share.at_seconds - first) / step), NUM_STEPS - 1)
+            counts[index] += share.num_tokens / step
     return counts
 
 

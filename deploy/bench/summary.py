@@ -4,7 +4,7 @@ Times and rates are vLLM's: the first token counts from sending, a time per outp
 first token out, and only answered requests count.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
@@ -214,11 +214,11 @@ def _peak_output_tokens(exchanges: Sequence[Exchange]) -> int:
     if not exchanges:
         return 0
     first = min(exchange.sent_at_seconds for exchange in exchanges)
-    by_second: Counter[int] = Counter()
+    by_second: defaultdict[int, float] = defaultdict(float)
     for exchange in exchanges:
-        for arrival in exchange.arrivals:
-            by_second[int(arrival.at_seconds - first)] += arrival.num_tokens
-    return max(by_second.values(), default=0)
+        for share in exchange.token_shares:
+            by_second[int(share.at_seconds - first)] += share.num_tokens
+    return round(max(by_second.values(), default=0.0))
 
 
 def _peak_concurrency(exchanges: Sequence[Exchange]) -> int:

@@ -1,11 +1,14 @@
 """The drawn sheet: rates over time against hand-made timelines, axes that end at round numbers."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from deploy.bench.charts import BLUE, NUM_TICKS, draw_histogram, draw_series, nice_limit
+from deploy.bench.door import TokenUse
 from deploy.bench.exchange import Exchange
 from deploy.bench.plot import NUM_STEPS, tokens_per_second, under_way
 from deploy.paper import Box, Paper
@@ -16,6 +19,13 @@ def test_tokens_fall_into_the_step_they_came_in() -> None:
     exchanges = [answered(10.0, 10.05, 69.99, tokens=3), answered(20.0, 30.5)]
     rates = tokens_per_second(exchanges, float(NUM_STEPS))
     assert {index: rate for index, rate in enumerate(rates) if rate} == {0: 3, 20: 1, 59: 3}
+
+
+def test_rates_add_up_to_the_tokens_that_the_server_counts() -> None:
+    told = replace(answered(0.0, 0.5, 1.5), use=TokenUse(10, output_tokens=24))
+    untold = Exchange(0.0, 3.5, use=TokenUse(10, output_tokens=6))
+    rates = tokens_per_second([told, untold], float(NUM_STEPS))
+    assert rates[:4] == pytest.approx([12, 12, 0, 6])
 
 
 def test_requests_under_way_are_means_over_the_step() -> None:

@@ -88,6 +88,13 @@ def test_peaks() -> None:
     assert summary.peak_concurrency == 2  # the third begins as the first ends
 
 
+def test_the_peak_has_the_tokens_that_no_event_told() -> None:
+    """Over HTTP an event does not tell how many tokens it brings, and some bring no text."""
+    told = replace(answered(0.0, 0.2, 0.4), use=TokenUse(10, output_tokens=24))
+    untold = Exchange(0.0, 0.9, use=TokenUse(10, output_tokens=6))
+    assert summarise([told, untold], (), ()).peak_output_tokens == 30
+
+
 def test_pictures_tokens_and_stages_are_of_answered_requests() -> None:
     use = TokenUse(5, 40, 160, 10, 6, 3, 2)
     picture = replace(answered(0.0, 2.0, 3.0), use=use, num_pictures=2, stages=STAGES)
