@@ -1,15 +1,19 @@
 """Times one request at the door and counts how it ends, whichever way that is."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from common.errors import CancelledRequestError, DvdError
+from common.errors import CancelledRequestError, DeadlineExpiredError, DvdError
 from router.answer import AnswerFinished
 from router.door_stats import DoorStats
 from router.language_client import AnswerDelta
 from router.pipeline import AnswerEvent
+
+# gRPC ends a call at its deadline as if its client had gone, a moment before or after ours does.
+LATE_SECONDS = 0.05
 
 
 class AnswerMeter:
@@ -31,6 +35,7 @@ class AnswerMeter:
         self._count = count
         self._clock = clock
         self._arrived_at = clock()
+        self._due_at = math.inf
         self._first_at: float | None = None
         self._last_at = self._arrived_at
         # When each of several answers has got its latest token.
@@ -46,7 +51,8 @@ class AnswerMeter:
             yield
             status = ""
         except (asyncio.CancelledError, GeneratorExit):
-            status = CancelledRequestError.code.name
+            is_late = self._clock() >= self._due_at - LATE_SECONDS
+            status = (DeadlineExpiredError if is_late else CancelledRequestError).code.name
             raise
         except DvdError as error:
             status = error.code.name
@@ -54,6 +60,10 @@ class AnswerMeter:
         finally:
             if status and not self._is_finished:
                 self._count(status, "")
+
+    def expect_by(self, due_at: float) -> None:
+        """Have the request end by a moment on the clock: who goes away then has run out of time."""
+        self._due_at = due_at
 
     def note(self, event: AnswerEvent) -> None:
         """Take note of what the client is given now."""

@@ -71,6 +71,7 @@ class FrontDoor:
         meter = AnswerMeter(self.metrics.door, self.metrics.count_request)
         with meter.counted():
             deadline = self._deadline(caller)
+            meter.expect_by(deadline.at)
             tenant = check_tenant(caller.tenant)
             # Looking at pictures takes time, which who is refused anyway should not cost others.
             self._pipeline.check(Standing(tenant, request.priority, deadline.remaining()))

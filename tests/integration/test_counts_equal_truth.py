@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from common.errors import DvdError, InvalidRequestError, OverloadedError
+from common.errors import DeadlineExpiredError, DvdError, InvalidRequestError, OverloadedError
 from common.types import ReplicaRole
 from deploy.client import Answer
 from protos.dvd.v1 import inference_pb2
@@ -153,6 +153,9 @@ async def test_those_who_get_no_answer_are_counted_by_their_status(mortal: Morta
     await fail(broken, InvalidRequestError)
     with cluster.router.admission.admit(RequestCost(1 << 20, 0, 0)):
         await fail(asking(301), OverloadedError)
+    with pytest.raises(DeadlineExpiredError):
+        await cluster.client.answer(asking(303), timeout_seconds=0.05)
+    seen["DEADLINE_EXCEEDED"] += 1
     stream, num_tokens = cluster.client.stream(asking(302)), 0
     async for event in stream:
         num_tokens += len(event.delta.token_ids)

@@ -97,3 +97,16 @@ def test_whoever_goes_away_behind_the_end_of_an_answer_has_it() -> None:
         door.meter.note(FINISHED)
         raise GeneratorExit
     assert door.ends == [("OK", "stop")]
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "status"),
+    [(2.0, "CANCELLED"), (10.97, "DEADLINE_EXCEEDED"), (11.5, "DEADLINE_EXCEEDED")],
+)
+def test_a_call_that_is_cancelled_at_its_deadline_has_expired(ends_at: float, status: str) -> None:
+    door = Door()
+    with suppress(asyncio.CancelledError), door.meter.counted():
+        door.meter.expect_by(11.0)
+        door.now = ends_at
+        raise asyncio.CancelledError
+    assert door.ends == [(status, "")]
