@@ -208,9 +208,7 @@ def main() -> None:
             measure(arguments.seeds, arguments.first_seed, arguments.requests, Path(folder))
         )
     result = report(tally, arguments.seeds)
-    result.show()
-    if arguments.json is not None:
-        result.write(arguments.json)
+    result.report(arguments.json)
 
 
 if __name__ == "__main__":

@@ -179,9 +179,7 @@ def main() -> None:
     arguments = parser.parse_args()
     result = Result()
     asyncio.run(measure(arguments, result))
-    result.show()
-    if arguments.json is not None:
-        result.write(arguments.json)
+    result.report(arguments.json)
 
 
 if __name__ == "__main__":

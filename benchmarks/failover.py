@@ -186,9 +186,7 @@ def main() -> None:
     arguments = parser.parse_args()
     result = Result()
     asyncio.run(measure(arguments.repeat, result))
-    result.show()
-    if arguments.json is not None:
-        result.write(arguments.json)
+    result.report(arguments.json)
 
 
 if __name__ == "__main__":

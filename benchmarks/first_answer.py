@@ -125,9 +125,7 @@ def main() -> None:
     result = Result()
     measure_demo(result)
     measure_answers(result)
-    result.show()
-    if arguments.json is not None:
-        result.write(arguments.json)
+    result.report(arguments.json)
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ async def observe(folder: Path, arguments: argparse.Namespace, result: Result) -
         ]
     report(drawn, load, result)
     return wrong + [
-        f"{each.dashboard}: {each.panel} shows nothing" for each in drawn if not each.has_data
+        f"{each.dashboard}: {each.panel} shows nothing" for each in drawn if not each.is_alive
     ]
 
 
@@ -131,7 +131,7 @@ def report(drawn: list[Drawn], load: ObservedLoad, result: Result) -> None:
         panels = [each for each in drawn if each.dashboard == title]
         result.rows.append({"measured": f"panels: {title}", "value": len(panels)})
     result.rows.append({"measured": "series", "value": sum(each.series for each in drawn)})
-    share = sum(each.has_data for each in drawn) / len(drawn)
+    share = sum(each.is_alive for each in drawn) / len(drawn)
     result.goals.append(Goal(GOAL, share, 1.0, "higher"))
 
 
@@ -146,9 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         wrong = asyncio.run(observe(Path(folder), arguments, result))
     result.rows += [{"measured": "wrong", "value": each} for each in wrong]
-    result.show()
-    if arguments.json is not None:
-        result.write(arguments.json)
+    result.report(arguments.json)
     sys.exit(1 if wrong else 0)
 
 

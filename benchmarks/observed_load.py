@@ -8,6 +8,7 @@ import asyncio
 import random
 import time
 from collections import Counter
+from itertools import count, islice
 
 from common.errors import DvdError, OverloadedError
 from common.types import Role
@@ -37,9 +38,8 @@ class ObservedLoad:
         self.counts: Counter[str] = Counter()
         self._client = InferenceClient(address)
         self._random = random.Random(seed)  # noqa: S311 - traffic, no secret
-        self._pictures = [
-            pictures.grid(1 + index % 3, 1 + index % 2, index) for index in range(NUM_PICTURES)
-        ]
+        self._new = (pictures.grid(1 + index % 3, 1 + index % 2, index) for index in count())
+        self._pictures = list(islice(self._new, NUM_PICTURES))
 
     async def run(self, seconds: float) -> None:
         """Ask for so long, and wait for the last answers."""
@@ -67,8 +67,8 @@ class ObservedLoad:
                 self.counts["ended"] += 1
 
     async def _about_pictures(self) -> None:
-        chosen = self._random.sample(self._pictures, k=self._random.randint(1, 3))
-        await self._client.answer(self._request((user(*chosen, "What is this?"),)))
+        chosen = self._random.sample(self._pictures, k=self._random.randint(0, 2))
+        await self._client.answer(self._request((user(*chosen, next(self._new), "Well?"),)))
 
     async def _text(self) -> None:
         await self._client.answer(self._request((user("Say something about signs."),)))
@@ -91,7 +91,7 @@ class ObservedLoad:
         await stream.aclose()  # type: ignore[attr-defined]
 
     async def _expire(self) -> None:
-        request = self._request((user(self._random.choice(self._pictures), "What is this?"),))
+        request = self._request((user(next(self._new), "What is this?"),))
         await self._client.answer(request, timeout_seconds=0.02)
 
     async def _wrong(self) -> None:

@@ -101,9 +101,7 @@ def main() -> None:
     set_up_logging("dvd", "WARNING")
     result = Result()
     asyncio.run(measure(arguments, result))
-    result.show()
-    if arguments.json is not None:
-        result.write(arguments.json)
+    result.report(arguments.json)
     if not all(goal.is_met for goal in result.goals):
         sys.exit(1)
 

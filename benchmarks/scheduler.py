@@ -242,9 +242,7 @@ def main() -> None:
         steps.append(benchmark.large)
     for step in steps:
         step()
-    result.show()
-    if arguments.json is not None:
-        result.write(arguments.json)
+    result.report(arguments.json)
 
 
 if __name__ == "__main__":

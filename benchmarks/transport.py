@@ -193,9 +193,7 @@ def main() -> None:
     for placement in (SHARED, APART):
         benchmark.contenders(placement)
     benchmark.stall()
-    result.show()
-    if arguments.json is not None:
-        result.write(arguments.json)
+    result.report(arguments.json)
 
 
 if __name__ == "__main__":

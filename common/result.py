@@ -58,6 +58,12 @@ class Result:
         }
         file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
+    def report(self, file: Path | None) -> None:
+        """Print it, and write it where a file is named."""
+        self.show()
+        if file is not None:
+            self.write(file)
+
     def show(self) -> None:
         """Print rows and goals."""
         console = Console()

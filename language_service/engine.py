@@ -5,9 +5,7 @@ submit, supply pictures and cancel from any thread. A step takes in what came, l
 choose tokens, runs the model once over all of them, and gives each request its new token.
 """
 
-import heapq
 import logging
-import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from common.errors import (
 from common.types import FinishReason, SamplingParameters
 from language_service.answer_text import AnswerText
 from language_service.block_tables import PrefixHold
+from language_service.deadlines import Deadlines, Due
 from language_service.detokenizer import AnswerTokenizer
 from language_service.engine_stats import EngineStats, count_answer_tokens
 from language_service.generation import (
@@ -92,8 +91,7 @@ class LanguageEngine:
         self._arrived: list[Generation] = []
         self._supplied: list[_Supply] = []
         self._cancelled: list[Generation] = []
-        # By name and rank: a request that has ended must not live on until its deadline.
-        self._deadlines: list[tuple[float, int, str]] = []
+        self._deadlines = Deadlines()
         self.on_work: Callable[[], None] = lambda: None
         """Called from any thread when there is something to do; set it before the first request."""
 
@@ -308,20 +306,16 @@ class LanguageEngine:
             supply.generation.supply(supply.image_index, placed, self._clock())
         for generation in cancelled:
             self._end(generation, CancelledRequestError("The request was cancelled."))
-        while self._deadlines and self._deadlines[0][0] <= self._clock():
-            _, arrival, request_id = heapq.heappop(self._deadlines)
-            late = self._generations.get(request_id)
-            # Its id may be in use again.
-            if late is not None and late.sequence.rank[1] == arrival:
+        for due in self._deadlines.passed(self._clock()):
+            late = self._generations.get(due.request_id)
+            if late is not None and late.sequence.rank[1] == due.arrival:
                 self._end(late, DeadlineExpiredError("The request's deadline has passed."))
 
     def _queue(self, generation: Generation) -> None:
         sequence = generation.sequence
         sequence.prompt = sequence.prompt.map_embeddings(self._runner.place)
         self._scheduler.add(sequence, generation.submitted, generation.priority)
-        if generation.deadline < math.inf:
-            entry = (generation.deadline, sequence.rank[1], sequence.request_id)
-            heapq.heappush(self._deadlines, entry)
+        self._deadlines.add(Due(generation.deadline, sequence.rank[1], sequence.request_id))
 
     def _end(self, generation: Generation, error: DvdError) -> None:
         # It may have ended since, and its id may even be in use again.

@@ -131,9 +131,7 @@ def main() -> None:
     demo = read_demo_pictures()
     demo_right = count_right(model, demo) if demo else None
     result = EvaluationReport(model.config, verdicts, demo_right).result()
-    result.show()
-    if arguments.json is not None:
-        result.write(arguments.json)
+    result.report(arguments.json)
 
 
 if __name__ == "__main__":

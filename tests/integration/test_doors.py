@@ -1,10 +1,8 @@
 """What a cluster shows of itself: model, health, reflection, metrics, weights, load."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -14,18 +12,12 @@ from protos.dvd.v1 import language_pb2, language_pb2_grpc, vision_pb2, vision_pb
 from tests import pictures
 from tests.integration.metrics import scrape
 from tests.integration.requests import wire_request
-from tests.local_cluster import LocalCluster, local_cluster
+from tests.local_cluster import LocalCluster
 from tests.reference.conversation import user
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 REQUEST = wire_request((user(pictures.half_blank(448, 224), "What is this?"),), 4)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cluster(flash_model_dir: Path) -> AsyncIterator[LocalCluster]:
-    async with local_cluster(flash_model_dir) as running:
-        yield running
 
 
 def address_of(cluster: LocalCluster, name: str) -> str:

@@ -5,7 +5,6 @@ import base64
 import json
 import os
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest_asyncio
 
 from tests.integration.openai_requests import MAX_TOKENS, ONE, PICTURE, base_url
 from tests.integration.requests import wire_request
-from tests.local_cluster import LocalCluster, local_cluster
+from tests.local_cluster import LocalCluster
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -25,12 +24,6 @@ pytestmark = [
 
 HERE = Path(__file__).parent / "node"
 ROOT = Path(__file__).parents[2]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cluster(flash_model_dir: Path) -> AsyncIterator[LocalCluster]:
-    async with local_cluster(flash_model_dir) as running:
-        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

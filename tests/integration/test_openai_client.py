@@ -4,13 +4,10 @@ Answers are compared with those of the gRPC door: greedy, in float32, so equal t
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-import pytest_asyncio
 from openai import AsyncOpenAI, OpenAI
 
 from protos.dvd.v1 import inference_pb2
@@ -29,23 +26,10 @@ from tests.integration.openai_requests import (
     picture,
     text_of,
 )
-from tests.local_cluster import LocalCluster, local_cluster
+from tests.local_cluster import LocalCluster
 from tests.reference.conversation import Message
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cluster(flash_model_dir: Path) -> AsyncIterator[LocalCluster]:
-    async with local_cluster(flash_model_dir) as running:
-        yield running
-        await wait_until_idle(running)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(cluster: LocalCluster) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(api_key="unused", base_url=base_url(cluster), max_retries=0) as made:
-        yield made
 
 
 async def test_models_are_listed_and_found_by_name(client: AsyncOpenAI) -> None:

@@ -1,40 +1,22 @@
 """Every option of an OpenAI client's request does what the same one does at the gRPC door."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from openai import AsyncOpenAI
 
 from tests import pictures
-from tests.integration.idle import wait_until_idle
 from tests.integration.openai_requests import (
     GREEDY,
     TEXT,
-    base_url,
     by_grpc,
     messages,
     picture,
     text_of,
 )
-from tests.local_cluster import LocalCluster, local_cluster
+from tests.local_cluster import LocalCluster
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cluster(flash_model_dir: Path) -> AsyncIterator[LocalCluster]:
-    async with local_cluster(flash_model_dir) as running:
-        yield running
-        await wait_until_idle(running)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(cluster: LocalCluster) -> AsyncIterator[AsyncOpenAI]:
-    async with AsyncOpenAI(api_key="unused", base_url=base_url(cluster), max_retries=0) as made:
-        yield made
 
 
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])

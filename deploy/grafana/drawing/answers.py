@@ -15,10 +15,17 @@ ALL = ".*"
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A series with the name that the legend gives it."""
+    """A series with the name that the legend gives it.
+
+    Attributes:
+        name: In the legend.
+        series: Its values.
+        query: Which of the panel's queries it answers.
+    """
 
     name: str
     series: Series
+    query: int = 0
 
     @property
     def last(self) -> float | None:
@@ -66,8 +73,8 @@ def ask(prometheus: Prometheus, panel: Panel, asking: Asking) -> list[Named]:
         DvdError: Prometheus does not answer, or a query is none.
     """
     return [
-        Named(legend_of(target.legend, series.labels), series)
-        for target in panel.targets
+        Named(legend_of(target.legend, series.labels), series, query)
+        for query, target in enumerate(panel.targets)
         for series in prometheus.query_range(asking.filled(target.expr), asking.window)
     ]
 
@@ -78,5 +85,19 @@ def legend_of(legend: str, labels: Mapping[str, str]) -> str:
 
 
 def has_data(answers: list[Named]) -> bool:
-    """Whether a panel would show anything."""
+    """Whether there is anything to draw."""
     return any(answer.last is not None for answer in answers)
+
+
+def is_alive(panel: Panel, answers: list[Named], window: Window) -> bool:
+    """Whether every query of a panel has a value in the last third of the window."""
+    since = window.end_seconds - (window.end_seconds - window.start_seconds) / 3
+    alive = {answer.query for answer in answers if _reaches(answer.series, since)}
+    return alive == set(range(len(panel.targets)))
+
+
+def _reaches(series: Series, since_seconds: float) -> bool:
+    return any(
+        time >= since_seconds and math.isfinite(value)
+        for time, value in zip(series.times, series.values, strict=True)
+    )

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.grafana.drawing.answers import Asking, Named, ask, has_data
+from deploy.grafana.drawing.answers import Asking, Named, ask, is_alive
 from deploy.grafana.drawing.document import Dashboard, read_dashboard
 from deploy.grafana.drawing.picture import ROW_KIND, draw_dashboard
 from deploy.grafana.drawing.prometheus import Prometheus, Window
@@ -28,13 +28,13 @@ class Drawn:
         dashboard: Its title.
         panel: Its title.
         series: How many came.
-        has_data: Whether any value did.
+        is_alive: Whether every query had values to the end.
     """
 
     dashboard: str
     panel: str
     series: int
-    has_data: bool
+    is_alive: bool
 
 
 def window_of(end_seconds: float, seconds: float) -> Window:
@@ -59,7 +59,12 @@ def draw(prometheus: Prometheus, dashboard: Dashboard, asking: Asking, file: Pat
     file.parent.mkdir(parents=True, exist_ok=True)
     draw_dashboard(dashboard, answers, asking).save(file, "PNG")
     return [
-        Drawn(dashboard.title, dashboard.panels[index].title, len(found), has_data(found))
+        Drawn(
+            dashboard.title,
+            dashboard.panels[index].title,
+            len(found),
+            is_alive(dashboard.panels[index], found, asking.window),
+        )
         for index, found in answers.items()
     ]
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from deploy.grafana.drawing.answers import Asking, Named, ask, has_data, legend_of
+from deploy.grafana.drawing.answers import Asking, Named, ask, has_data, is_alive, legend_of
 from deploy.grafana.drawing.document import Panel, Place, Target
 from deploy.grafana.drawing.prometheus import Prometheus, Series, Window
 from tests.deploy.grafana.canned_prometheus import canned_prometheus, matrix
@@ -39,6 +39,27 @@ def named(*values: float) -> Named:
     return Named("x", Series({}, tuple(range(len(values))), values))
 
 
+def panel_of(*targets: Target) -> Panel:
+    return Panel(
+        "timeseries", "t", "", Place(0, 0, 1, 1), targets, "s", None, None, None, (), {}, False, 0.0
+    )  # fmt: skip
+
+
+def test_a_panel_is_alive_when_every_query_has_numbers_to_the_end() -> None:
+    window = Window(0.0, 9.0, 1.0)
+    one, two = panel_of(Target("a", "")), panel_of(Target("a", ""), Target("b", ""))
+
+    def answer(query: int, *points: tuple[float, float]) -> Named:
+        return Named("x", Series({}, *zip(*points, strict=True)), query)
+
+    late, early, none = answer(0, (6.0, 0.0)), answer(0, (5.9, 1.0)), answer(0, (8.0, math.nan))
+    assert [is_alive(one, [each], window) for each in (late, early, none)] == [True, False, False]
+    assert is_alive(one, [none, late], window)
+    assert not is_alive(one, [], window)
+    assert not is_alive(two, [late, answer(1, (2.0, 1.0))], window)
+    assert is_alive(two, [late, answer(1, (9.0, 1.0))], window)
+
+
 def test_data_is_a_number_that_is_one() -> None:
     assert not has_data([])
     assert not has_data([named(math.nan, math.inf)])
@@ -52,9 +73,7 @@ def test_the_last_value_is_the_last_number() -> None:
 
 def test_every_target_of_a_panel_is_asked() -> None:
     targets = (Target("a", "one"), Target('b{role="$role"}', "{{role}}"))
-    panel = Panel(
-        "timeseries", "t", "", Place(0, 0, 1, 1), targets, "s", None, None, None, (), {}, False, 0.0
-    )  # fmt: skip
+    panel = panel_of(*targets)
     asked = []
 
     def answer(_: str, arguments: dict[str, str]) -> object:
