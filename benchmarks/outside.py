@@ -28,6 +28,7 @@ SHOWN = (
     "request_latency",
     "image_throughput",
 )
+GOAL = "requests of aiperf answered, share"
 COLUMNS = ("unit", "avg", "p50", "p99")
 
 
@@ -70,17 +71,20 @@ async def measure(arguments: argparse.Namespace, result: Result) -> None:
         status = await drive(arguments.aiperf, address, ready.model_name, arguments)
     finally:
         await supervisor.stop()
+    if status:
+        reason = f"aiperf ended with status {status}"
+        result.goals.append(Goal(GOAL, None, 1.0, "higher", reason))
+        return
     report = json.loads((arguments.artifacts / REPORT).read_text(encoding="utf-8"))
     answered = count_of(report, "request_count")
     failed = count_of(report, "error_request_count")
     result.rows += [
-        {"measured": name} | {key: report[name].get(key) for key in COLUMNS} for name in SHOWN
+        {"measured": name} | {key: report.get(name, {}).get(key) for key in COLUMNS}
+        for name in SHOWN
     ]
-    reason = None if status == 0 else f"aiperf ended with status {status}"
-    share = answered / arguments.requests if reason is None and not failed else None
-    if failed:
-        reason = f"{failed:g} requests failed"
-    result.goals.append(Goal("requests of aiperf answered, share", share, 1.0, "higher", reason))
+    share = None if failed else answered / arguments.requests
+    reason = f"{failed:g} requests failed" if failed else None
+    result.goals.append(Goal(GOAL, share, 1.0, "higher", reason))
 
 
 def count_of(report: dict[str, Any], name: str) -> float:
