@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 
@@ -21,9 +21,14 @@ class Due(NamedTuple):
 
 
 class Deadlines:
-    """The deadlines of requests that may have ended since."""
+    """The deadlines of requests that may have ended since.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Seconds, monotonic; read only where a request has a deadline.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._due: list[Due] = []
 
     def add(self, due: Due) -> None:
@@ -31,7 +36,7 @@ class Deadlines:
         if due.at < math.inf:
             heapq.heappush(self._due, due)
 
-    def passed(self, now: float) -> Iterator[Due]:
+    def passed(self) -> Iterator[Due]:
         """Take out those whose deadline has come."""
-        while self._due and self._due[0].at <= now:
+        while self._due and self._due[0].at <= self._clock():
             yield heapq.heappop(self._due)

@@ -91,7 +91,7 @@ class LanguageEngine:
         self._arrived: list[Generation] = []
         self._supplied: list[_Supply] = []
         self._cancelled: list[Generation] = []
-        self._deadlines = Deadlines()
+        self._deadlines = Deadlines(clock)
         self.on_work: Callable[[], None] = lambda: None
         """Called from any thread when there is something to do; set it before the first request."""
 
@@ -306,7 +306,7 @@ class LanguageEngine:
             supply.generation.supply(supply.image_index, placed, self._clock())
         for generation in cancelled:
             self._end(generation, CancelledRequestError("The request was cancelled."))
-        for due in self._deadlines.passed(self._clock()):
+        for due in self._deadlines.passed():
             late = self._generations.get(due.request_id)
             if late is not None and late.sequence.rank[1] == due.arrival:
                 self._end(late, DeadlineExpiredError("The request's deadline has passed."))
