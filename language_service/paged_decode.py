@@ -13,11 +13,14 @@ Triton's interpreter (TRITON_INTERPRET=1); **has never run on a card**.
 import logging
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 
 import torch
 
-from language_service.attention_kernels import Visibility, attend_with_lse
+from language_service.attention_kernels import EVERY_KEY, attend_with_lse
+from language_service.attention_step import AttentionLayer
+from language_service.device_rows import PagedRows
 
 log = logging.getLogger(__name__)
 
@@ -26,26 +29,6 @@ MIN_GROUP_ROWS = 16
 KEYS_AT_A_TIME = 64
 MAX_PARTS = 32
 HEAD_DIMS = (16, 32, 64, 128, 256)
-
-
-@dataclass(frozen=True, slots=True)
-class PagedRows:
-    """Rows of one token each, as the kernel reads them; all on the device.
-
-    Attributes:
-        lengths: [n] int32, keys that each row sees without a window; at least 1.
-        block_tables: [n, m] int32, blocks of each row's sequence in order.
-        block_size: Tokens of a block.
-    """
-
-    lengths: torch.Tensor
-    block_tables: torch.Tensor
-    block_size: int
-
-    @property
-    def num_rows(self) -> int:
-        """How many."""
-        return len(self.lengths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +42,6 @@ class Attended:
 
     output: torch.Tensor
     lse: torch.Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeLayer:
-    """What one layer says of itself.
-
-    Attributes:
-        scaling: Factor of the scores.
-        window: Keys that a row sees, its own included; None for all.
-        sinks: [heads]; None for none.
-    """
-
-    scaling: float
-    window: int | None = None
-    sinks: torch.Tensor | None = None
 
 
 def num_parts(num_rows: int, num_kv_heads: int, max_keys: int, num_processors: int) -> int:
@@ -96,7 +64,7 @@ def attend_paged(
     keys: torch.Tensor,
     values: torch.Tensor,
     rows: PagedRows,
-    layer: DecodeLayer,
+    layer: AttentionLayer,
     parts: int | None = None,
 ) -> Attended:
     """Attention of one row a sequence over its keys in the cache.
@@ -148,7 +116,9 @@ def attend_paged(
     return Attended(output, lse)
 
 
-def _parts_of(query: torch.Tensor, num_kv_heads: int, rows: PagedRows, layer: DecodeLayer) -> int:
+def _parts_of(
+    query: torch.Tensor, num_kv_heads: int, rows: PagedRows, layer: AttentionLayer
+) -> int:
     max_keys = rows.block_tables.shape[1] * rows.block_size
     if layer.window is not None:
         max_keys = min(max_keys, layer.window)
@@ -169,10 +139,10 @@ def decode_kernel_works(
     """Whether the kernels compile for a shape and compute on a small case what the formula does."""
     if head_dim not in HEAD_DIMS or find_spec("triton") is None:
         return False
+    errors = import_module("triton.errors")
     try:
         return _agrees_with_formula(device, dtype, group, head_dim)
-    # A compiler's failure can be of any class; there is another way to attend.
-    except Exception:  # noqa: BLE001
+    except (errors.TritonError, AttributeError, RuntimeError, TypeError, ValueError):
         log.warning("The Triton decode kernel does not work here; it is not used.", exc_info=True)
         return False
 
@@ -182,13 +152,13 @@ def _agrees_with_formula(
 ) -> bool:
     """Two rows over scattered blocks of four, in one part and in two, with and without a sink."""
     source = torch.Generator().manual_seed(0)
-    draw = lambda *size: torch.randn(size, generator=source).to(device, dtype)  # noqa: E731
-    query, (keys, values) = draw(2, group, head_dim), draw(2, 1, 400, head_dim)
+    sizes = ((2, group, head_dim), (1, 400, head_dim), (1, 400, head_dim), (group,))
+    query, keys, values, sinks = (torch.randn(s, generator=source).to(device, dtype) for s in sizes)
     tables = torch.randperm(100, generator=source).view(2, 50).to(device, torch.int32)
     lengths = torch.tensor([200, 3], dtype=torch.int32, device=device)
     rows = PagedRows(lengths, tables, 4)
     for parts, window in ((1, None), (2, None), (2, 130)):
-        layer = DecodeLayer(head_dim**-0.5, window, draw(group))
+        layer = AttentionLayer(0, head_dim**-0.5, window, sinks)
         found = attend_paged(query, keys, values, rows, layer, parts)
         for row, length in enumerate((200, 3)):
             slots = (tables[row, :, None].long() * 4 + torch.arange(4, device=device)).flatten()
@@ -201,11 +171,11 @@ def _agrees_with_formula(
 
 
 def _formula(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layer: DecodeLayer
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layer: AttentionLayer
 ) -> Attended:
     """One row [heads, d] over all keys [1, length, d]."""
     output, lse = attend_with_lse(
-        query[None, :, None], keys[None], values[None], Visibility(), layer.scaling
+        query[None, :, None], keys[None], values[None], EVERY_KEY, layer.scaling
     )
     output, lse = output[0, :, 0], lse[0, :, 0]
     if layer.sinks is not None:

@@ -13,6 +13,16 @@ import triton.language as tl
 
 
 @triton.jit  # type: ignore[untyped-decorator]
+def multiply(
+    left: torch.Tensor, right: torch.Tensor, PRECISION: tl.constexpr, IS_WIDE: tl.constexpr
+) -> torch.Tensor:
+    """A matrix product in float32; `IS_WIDE` has its factors in float32 as well."""
+    if IS_WIDE:
+        left, right = left.to(tl.float32), right.to(tl.float32)
+    return tl.dot(left, right, input_precision=PRECISION)  # type: ignore[no-any-return]
+
+
+@triton.jit  # type: ignore[untyped-decorator]
 def attend_part(
     query: torch.Tensor,
     keys: torch.Tensor,
@@ -27,17 +37,17 @@ def attend_part(
     query_head_stride: int,
     head_stride: int,
     table_stride: int,
-    NUM_KV_HEADS: tl.constexpr,  # noqa: N803
-    GROUP: tl.constexpr,  # noqa: N803
-    GROUP_ROWS: tl.constexpr,  # noqa: N803
-    HEAD_DIM: tl.constexpr,  # noqa: N803
-    BLOCK_SIZE: tl.constexpr,  # noqa: N803
-    KEYS_AT_A_TIME: tl.constexpr,  # noqa: N803
-    NUM_PARTS: tl.constexpr,  # noqa: N803
-    WINDOW: tl.constexpr,  # noqa: N803
-    HAS_SINKS: tl.constexpr,  # noqa: N803
-    PRECISION: tl.constexpr,  # noqa: N803
-    IS_WIDE: tl.constexpr,  # noqa: N803
+    NUM_KV_HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    GROUP_ROWS: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr,
+    KEYS_AT_A_TIME: tl.constexpr,
+    NUM_PARTS: tl.constexpr,
+    WINDOW: tl.constexpr,
+    HAS_SINKS: tl.constexpr,
+    PRECISION: tl.constexpr,
+    IS_WIDE: tl.constexpr,
 ) -> None:
     """Attend to one part of one row's keys.
 
@@ -59,38 +69,29 @@ def attend_part(
     heads = kv_head * GROUP + members
     own = query + row.to(tl.int64) * query_stride + heads[:, None] * query_head_stride
     rows = tl.load(own + dims[None, :], mask=is_member[:, None], other=0.0)
-    if IS_WIDE:
-        rows = rows.to(tl.float32)
     key_head = keys + kv_head.to(tl.int64) * head_stride
     value_head = values + kv_head.to(tl.int64) * head_stride
 
     largest = tl.full([GROUP_ROWS], float("-inf"), tl.float32)
     total = tl.zeros([GROUP_ROWS], tl.float32)
     mixed = tl.zeros([GROUP_ROWS, HEAD_DIM], tl.float32)
+    table = block_tables + row.to(tl.int64) * table_stride
     for start in range(begin, end, KEYS_AT_A_TIME):
         positions = start + tl.arange(0, KEYS_AT_A_TIME)
         is_there = positions < end
-        table = block_tables + row.to(tl.int64) * table_stride
         blocks = tl.load(table + positions // BLOCK_SIZE, mask=is_there, other=0)
         slots = blocks.to(tl.int64) * BLOCK_SIZE + positions % BLOCK_SIZE
-        key = tl.load(
-            key_head + slots[None, :] * HEAD_DIM + dims[:, None], mask=is_there[None, :], other=0.0
-        )
-        if IS_WIDE:
-            key = key.to(tl.float32)
-        scores = tl.dot(rows, key, input_precision=PRECISION) * scaling
+        places = slots[None, :] * HEAD_DIM + dims[:, None]
+        key = tl.load(key_head + places, mask=is_there[None, :], other=0.0)
+        places = slots[:, None] * HEAD_DIM + dims[None, :]
+        value = tl.load(value_head + places, mask=is_there[:, None], other=0.0)
+        scores = multiply(rows, key, PRECISION, IS_WIDE) * scaling
         scores = tl.where(is_there[None, :], scores, float("-inf"))
         raised = tl.maximum(largest, tl.max(scores, 1))
         weights = tl.exp(scores - raised[:, None])
         kept = tl.exp(largest - raised)
         total = total * kept + tl.sum(weights, 1)
-        value = tl.load(
-            value_head + slots[:, None] * HEAD_DIM + dims[None, :], mask=is_there[:, None], other=0.0
-        )
-        shares = weights.to(value.dtype)
-        if IS_WIDE:
-            shares, value = shares.to(tl.float32), value.to(tl.float32)
-        product = tl.dot(shares, value, input_precision=PRECISION)
+        product = multiply(weights.to(value.dtype), value, PRECISION, IS_WIDE)
         mixed = mixed * kept[:, None] + product
         largest = raised
 
@@ -102,10 +103,11 @@ def attend_part(
     if NUM_PARTS == 1 and HAS_SINKS:
         sink = tl.load(sinks + heads, mask=is_member, other=0.0).to(tl.float32)
         mixed = mixed * tl.sigmoid(lse - sink)[:, None]
-    places = (row.to(tl.int64) * (NUM_KV_HEADS * GROUP) + heads) * NUM_PARTS + part
-    tl.store(output_lse + places, lse, mask=is_member)
-    target = output + places[:, None] * HEAD_DIM + dims[None, :]
-    tl.store(target, mixed.to(output.dtype.element_ty), mask=is_member[:, None])
+    own_places = (row.to(tl.int64) * (NUM_KV_HEADS * GROUP) + heads) * NUM_PARTS + part
+    tl.store(output_lse + own_places, lse, mask=is_member)
+    target = output + own_places[:, None] * HEAD_DIM + dims[None, :]
+    kind = output.dtype.element_ty  # type: ignore[attr-defined]
+    tl.store(target, mixed.to(kind), mask=is_member[:, None])
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -115,9 +117,9 @@ def join_parts(
     sinks: torch.Tensor,
     output: torch.Tensor,
     output_lse: torch.Tensor,
-    HEAD_DIM: tl.constexpr,  # noqa: N803
-    NUM_PARTS: tl.constexpr,  # noqa: N803
-    HAS_SINKS: tl.constexpr,  # noqa: N803
+    HEAD_DIM: tl.constexpr,
+    NUM_PARTS: tl.constexpr,
+    HAS_SINKS: tl.constexpr,
 ) -> None:
     """Put the parts of one row and one head together; shapes as in `attend_part`."""
     row, head, num_heads = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
@@ -132,5 +134,6 @@ def join_parts(
     lse = largest + tl.log(total)
     if HAS_SINKS:
         joined = joined * tl.sigmoid(lse - tl.load(sinks + head).to(tl.float32))
-    tl.store(output + place * HEAD_DIM + dims, joined.to(output.dtype.element_ty))
+    kind = output.dtype.element_ty  # type: ignore[attr-defined]
+    tl.store(output + place * HEAD_DIM + dims, joined.to(kind))
     tl.store(output_lse + place, lse)
