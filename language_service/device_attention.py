@@ -10,13 +10,18 @@ has never run on a card**.
 
 import torch
 
-from language_service.attention import register_attention
+from language_service.attention import PAGED_ATTENTION, register_attention
 from language_service.attention_step import AttentionLayer, AttentionStep
 from language_service.device_rows import DeviceRows, PackedSequences
 from language_service.paged_decode import attend_paged
 from language_service.varlen_attention import varlen_attention
 
 PAGED_ATTENTION_DEVICE = "dvd_paged_device"
+
+
+def attention_for(device: torch.device) -> str:
+    """Name of the attention that serves on a device."""
+    return PAGED_ATTENTION_DEVICE if device.type == "cuda" else PAGED_ATTENTION
 
 
 def attend_on_device(

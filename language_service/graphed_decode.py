@@ -25,6 +25,7 @@ from language_service.device_attention import PAGED_ATTENTION_DEVICE
 from language_service.device_layout import has_decode_kernel
 from language_service.device_rows import DeviceRows
 from language_service.kv_cache import KvCache
+from language_service.scheduler import EngineLimits
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,19 @@ def may_capture(model: PreTrainedModel) -> bool:
     experts = getattr(config, "_experts_implementation", None)
     has_experts = any(name.endswith("experts") for name, _ in model.named_modules())
     return not has_experts or experts in CAPTURABLE_EXPERTS
+
+
+def choose_graphs(
+    model: PreTrainedModel, kv_cache: KvCache, limits: EngineLimits, is_wanted: bool
+) -> "GraphedDecode | None":
+    """Graphs for an engine on CUDA, if its model can be captured; None without."""
+    if not is_wanted or model.device.type != "cuda":
+        return None
+    if not may_capture(model):
+        log.warning("Decode steps are not captured: the experts ask the device back.")
+        return None
+    max_tokens = min(limits.max_context_tokens, kv_cache.blocks.num_tokens)
+    return GraphedDecode(model, kv_cache, limits.max_sequences, max_tokens, CudaCapture())
 
 
 class GraphedDecode:

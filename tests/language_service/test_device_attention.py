@@ -10,7 +10,7 @@ from language_service.attention import PAGED_ATTENTION_REFERENCE, attend_referen
 from language_service.attention_step import AttentionLayer, AttentionSpan, AttentionStep, StepMasks
 from language_service.block_tables import KvBlocks
 from language_service.device_attention import PAGED_ATTENTION_DEVICE, attend_on_device
-from language_service.device_layout import device_layout
+from language_service.device_layout import device_layout, has_decode_kernel
 from language_service.device_rows import RowsLayout, SequenceRows
 from language_service.kv_cache import KvCache, KvPlace, KvShape
 from tests.language_service.harness import (
@@ -100,7 +100,9 @@ def test_only_attention_on_a_device_needs_a_layout(model: PreTrainedModel) -> No
 
 
 def test_the_engine_answers_as_transformers_does(plain_model: PreTrainedModel) -> None:
-    engine = build_engine(build_model(PAGED_ATTENTION_DEVICE))
+    model = build_model(PAGED_ATTENTION_DEVICE)
+    assert has_decode_kernel(model, KvCache.for_model(model, KvBlocks(64)))
+    engine = build_engine(model)
     prompts = mixed_prompts((7, 90, 18))
     answers = [submit(engine, str(i), prompt, greedy(6)) for i, prompt in enumerate(prompts)]
     run(engine)
