@@ -81,6 +81,8 @@ $(PROMTOOL):
 .PHONY: observe-check
 observe-check: $(INSTALLED) $(PROMTOOL) ## Cluster, Prometheus, traffic: every panel asked and drawn; build/dashboards
 	$(BIN)/python -m benchmarks.observe build/dashboards --json build/observe.json
+	$(BIN)/pytest -q tests/deploy/prometheus tests/integration/test_metric_lint.py \
+		tests/integration/test_metric_table.py tests/integration/test_counts_equal_truth.py
 
 .PHONY: train
 train: $(INSTALLED) ## Train the small model from nothing, into build/training; goes on where it stopped
