@@ -22,6 +22,7 @@ from common.types import ReplicaAddress, ReplicaRole
 from common.work_gate import WorkGate
 from language_service.answering import AnswerDefaults, Answerer
 from language_service.block_tables import KvBlocks
+from language_service.compiled_model import compile_layers
 from language_service.embedding_manifest import EmbeddingFormat
 from language_service.engine import LanguageEngine
 from language_service.graphed_decode import choose_graphs
@@ -64,7 +65,10 @@ class LanguageReplica:
         model_config = load_model_config(spec.model_dir)
         model = load_language_model(spec.model_dir, model_config, dtype, device)
         held = weight_bytes(model)
-        pack_linears(model)
+        if config.compile:
+            compile_layers(model)
+        else:
+            pack_linears(model)
         system = ORIGINAL_SYSTEM_MESSAGE if config.system_message == "original" else None
         tokenizer = ChatTokenizer(spec.model_dir, system)
         identity = new_identity(spec.name, ReplicaRole.LANGUAGE, fingerprint(spec.model_dir))
