@@ -16,7 +16,7 @@ from common.checkpoint import Source, StackedSource, TensorSource, load_tensors
 from common.errors import CheckpointError
 from common.model_config import ModelConfig
 from common.model_files import TensorEntry, list_tensors
-from language_service.attention import PAGED_ATTENTION
+from language_service.device_attention import attention_for
 
 SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "gpt_oss")
 # "longrope" is not here: its frequencies depend on the longest sequence of a batch.
@@ -65,7 +65,7 @@ def load_language_model(
     text.tie_word_embeddings = text.tie_word_embeddings and HEAD not in entries
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            text, attn_implementation=PAGED_ATTENTION, dtype=dtype
+            text, attn_implementation=attention_for(device), dtype=dtype
         )
     if text.tie_word_embeddings and EMBEDDING in entries:
         entries[HEAD] = entries[EMBEDDING]
