@@ -18,6 +18,7 @@ from common.errors import ConfigError
 from deploy.cli import app
 from deploy.config import load_config, parse_assignment
 
+SHELL = ("&", "&&", "|", ">", ">>", "2>&1", "<")
 ASSIGNED = re.compile(r"^--set=(.*)$")
 
 
@@ -52,7 +53,9 @@ def commands_of(script: str) -> list[list[str]]:
 def _without_shell(words: list[str]) -> list[str]:
     while words and (words[0] in ("exec", "nohup") or re.match(r"^[A-Z_]+=", words[0])):
         words = words[1:]
-    ends = [index for index, word in enumerate(words) if word in ("&", "&&", "|", ">", "2>&1", "<")]
+    if words[:1] == ["kubectl"] and "--" in words:
+        words = words[words.index("--") + 1 :]
+    ends = [index for index, word in enumerate(words) if word in SHELL]
     return words[: ends[0]] if ends else words
 
 
