@@ -43,6 +43,13 @@ def command_mistakes(words: Sequence[str]) -> list[str]:
     return []
 
 
+def flags_of(command: str) -> set[str]:
+    """Every flag of one command of `dvd`."""
+    group: Any = typer.main.get_command(app)
+    parameters = group.get_command(group.context_class(group), command).params
+    return {flag for each in parameters for flag in each.opts if flag.startswith("--")}
+
+
 def commands_of(script: str) -> list[list[str]]:
     """The simple commands of a shell script, a line each, without what only the shell sees."""
     joined = script.replace("\\\n", " ")
