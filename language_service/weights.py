@@ -15,7 +15,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from common.checkpoint import Source, StackedSource, TensorSource, load_tensors
 from common.errors import CheckpointError
 from common.model_config import ModelConfig
-from common.model_files import TensorEntry, list_tensors
+from common.model_files import list_tensors
+from common.tensor_header import TensorEntry
 from language_service.attention import PAGED_ATTENTION
 
 SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "gpt_oss")
