@@ -6,13 +6,23 @@ original checkpoints', transformers' own, and the one transformers wrote before 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from common.checkpoint import Source, StackedSource, TensorSource, load_tensors
+from common.checkpoint import (
+    RoleCheck,
+    Source,
+    StackedSource,
+    TensorSource,
+    check_role,
+    foreign_problem,
+    load_tensors,
+)
+from common.checkpoint_problem import CheckpointProblem, ProblemKind, refuse
 from common.errors import CheckpointError
 from common.model_config import ModelConfig
 from common.model_files import list_tensors
@@ -49,6 +59,36 @@ EXPERT_TENSORS = {
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A model on the meta device and where its parameters come from.
+
+    Attributes:
+        entries: The tensors of this role, by checkpoint name.
+        foreign: Problems with tensors of no role, or with two for one parameter.
+    """
+
+    text: PreTrainedConfig
+    model: PreTrainedModel
+    entries: Mapping[str, TensorEntry]
+    sources: Mapping[str, Source]
+    foreign: tuple[CheckpointProblem, ...]
+
+
+def check_language_model(config: ModelConfig, tensors: Mapping[str, TensorEntry]) -> RoleCheck:
+    """Compare the language model with the headers of a checkpoint; nothing is read.
+
+    Args:
+        config: Of the checkpoint.
+        tensors: All of its tensors, by name.
+
+    Raises:
+        CheckpointError: An unsupported architecture, of which no module can be built.
+    """
+    it = _prepare(config, tensors, torch.bfloat16)
+    return check_role(it.model, it.entries, it.sources, it.foreign)
+
+
 def load_language_model(
     directory: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
 ) -> PreTrainedModel:
@@ -61,7 +101,23 @@ def load_language_model(
         CheckpointError: An unsupported architecture, or a tensor that is missing, extra,
             misshapen or of unknown purpose; the message names it.
     """
-    entries = _language_tensors(list_tensors(directory))
+    it = _prepare(config, list_tensors(directory), dtype)
+    refuse(it.foreign)
+    model = it.model
+    load_tensors(model, it.entries, it.sources, dtype, device)
+    model.tie_weights()
+    # A buffer that no checkpoint holds; on the meta device it has no values.
+    rotary = model.model.rotary_emb
+    model.model.rotary_emb = type(rotary)(config=it.text).to(device)
+    model.train(False)
+    return model
+
+
+def _prepare(
+    config: ModelConfig, tensors: Mapping[str, TensorEntry], dtype: torch.dtype
+) -> _Prepared:
+    foreign: list[CheckpointProblem] = []
+    entries = _language_tensors(tensors, foreign)
     text = _text_config(config)
     text.tie_word_embeddings = text.tie_word_embeddings and HEAD not in entries
     with torch.device("meta"):
@@ -70,23 +126,17 @@ def load_language_model(
         )
     if text.tie_word_embeddings and EMBEDDING in entries:
         entries[HEAD] = entries[EMBEDDING]
-    load_tensors(
+    return _Prepared(
+        text,
         model,
         {entry.name: entry for entry in entries.values()},
         {name: _source(entries, name, tensor) for name, tensor in model.state_dict().items()},
-        dtype,
-        device,
+        tuple(foreign),
     )
-    model.tie_weights()
-    # A buffer that no checkpoint holds; on the meta device it has no values.
-    rotary = model.model.rotary_emb
-    model.model.rotary_emb = type(rotary)(config=text).to(device)
-    model.train(False)
-    return model
 
 
 def _source(entries: Mapping[str, TensorEntry], parameter: str, tensor: torch.Tensor) -> Source:
-    """Where a parameter comes from; a missing tensor is reported under the parameter's name.
+    """Where a parameter comes from.
 
     Checkpoints of Qwen3-MoE hold every expert's matrices apart, those of GPT-OSS together.
     """
@@ -94,7 +144,7 @@ def _source(entries: Mapping[str, TensorEntry], parameter: str, tensor: torch.Te
     if parameter in entries or not block.endswith(".mlp.experts"):
         return TensorSource(_tensor_name(entries, parameter))
     if kind not in EXPERT_TENSORS or f"{block}.0.{EXPERT_TENSORS[kind][0]}" not in entries:
-        return TensorSource(parameter)
+        return TensorSource(_tensor_name(entries, parameter))
     return StackedSource(
         tuple(
             tuple(_tensor_name(entries, f"{block}.{i}.{name}") for name in EXPERT_TENSORS[kind])
@@ -104,7 +154,15 @@ def _source(entries: Mapping[str, TensorEntry], parameter: str, tensor: torch.Te
 
 
 def _tensor_name(entries: Mapping[str, TensorEntry], parameter: str) -> str:
-    return entries[parameter].name if parameter in entries else parameter
+    """Name of a parameter's tensor; of one that is missing, as its neighbours are named."""
+    if parameter in entries:
+        return entries[parameter].name
+    neighbour = entries[EMBEDDING].name if EMBEDDING in entries else ""
+    kind, _, rest = parameter.partition(".")
+    for prefix, replacement in LANGUAGE_PREFIXES.items():
+        if replacement == f"{kind}." and neighbour.startswith(prefix.partition(".")[0]):
+            return prefix + rest
+    return parameter
 
 
 def _text_config(config: ModelConfig) -> PreTrainedConfig:
@@ -127,26 +185,31 @@ def _text_config(config: ModelConfig) -> PreTrainedConfig:
     return text
 
 
-def _language_tensors(tensors: Mapping[str, TensorEntry]) -> dict[str, TensorEntry]:
+def _language_tensors(
+    tensors: Mapping[str, TensorEntry], foreign: list[CheckpointProblem]
+) -> dict[str, TensorEntry]:
     """The language model's tensors, by the name of the parameter that each one fills."""
     found: dict[str, TensorEntry] = {}
     for name, entry in tensors.items():
         parameter = _parameter_name(name)
         if parameter is None:
-            continue
-        if parameter in found:
-            raise CheckpointError(f"Tensors {found[parameter].name} and {name} are the same one.")
-        found[parameter] = entry
+            if not name.startswith(VISION_PREFIXES):
+                foreign.append(foreign_problem(entry))
+        elif parameter in found:
+            other = found[parameter]
+            message = (
+                f"Tensors {other.name} in {other.file.name} and {name} in {entry.file.name} "
+                "are the same one."
+            )
+            foreign.append(CheckpointProblem(ProblemKind.EXTRA, message, name, entry.file.name))
+        else:
+            found[parameter] = entry
     return found
 
 
 def _parameter_name(tensor_name: str) -> str | None:
-    """Parameter that a tensor fills; None for a tensor of the vision service."""
+    """Parameter that a tensor fills; None for one that is not the language model's."""
     for prefix, replacement in LANGUAGE_PREFIXES.items():
         if tensor_name.startswith(prefix):
             return replacement + tensor_name.removeprefix(prefix)
-    if tensor_name.startswith(VISION_PREFIXES):
-        return None
-    raise CheckpointError(
-        f"Tensor {tensor_name} belongs neither to the vision nor to the language model."
-    )
+    return None
