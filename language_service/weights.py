@@ -2,7 +2,8 @@
 
 The model classes are those of transformers, on the meta device until the tensors come, so a
 language replica never holds a byte of the vision transformer. Three ways of naming are read: the
-original checkpoints', transformers' own, and the one transformers wrote before version 5.
+original checkpoints', transformers' own, and the one transformers wrote before version 5. A rank
+of a tensor-parallel group reads its own part of every tensor (`sharding`).
 """
 
 from collections.abc import Mapping
@@ -10,13 +11,15 @@ from pathlib import Path
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from common.checkpoint import Source, StackedSource, TensorSource, load_tensors
+from common.checkpoint import Source, StackedSource, load_tensors
 from common.errors import CheckpointError
 from common.model_config import ModelConfig
 from common.model_files import TensorEntry, list_tensors
 from language_service.attention import PAGED_ATTENTION
+from language_service.sharding import WHOLE_MODEL, Rank, ShardingPlan, check_divides
 
 SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "gpt_oss")
 # "longrope" is not here: its frequencies depend on the longest sequence of a batch.
@@ -49,57 +52,94 @@ HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
 def load_language_model(
-    directory: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
+    directory: Path,
+    config: ModelConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+    rank: Rank = WHOLE_MODEL,
 ) -> PreTrainedModel:
     """Load the causal language model of a checkpoint, ready for `LanguageEngine`.
 
     The output head is a tensor of its own wherever the checkpoint has one, whatever the
     configuration says: published checkpoints leave the key out or have it wrong.
 
+    Args:
+        directory: Of the model.
+        config: Read from there.
+        dtype: Element type to hold.
+        device: Where to hold it.
+        rank: Which part of it; sums over the ranks are added by `parallelise`.
+
     Raises:
         CheckpointError: An unsupported architecture, or a tensor that is missing, extra,
             misshapen or of unknown purpose; the message names it.
+        ConfigError: It cannot be cut for so many ranks.
     """
     entries = _language_tensors(list_tensors(directory))
     text = _text_config(config)
     text.tie_word_embeddings = text.tie_word_embeddings and HEAD not in entries
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            text, attn_implementation=PAGED_ATTENTION, dtype=dtype
-        )
     if text.tie_word_embeddings and EMBEDDING in entries:
         entries[HEAD] = entries[EMBEDDING]
+    plan = ShardingPlan(text, rank)
+    model = _empty_model(plan.narrow_config, dtype, rank)
     load_tensors(
         model,
         {entry.name: entry for entry in entries.values()},
-        {name: _source(entries, name, tensor) for name, tensor in model.state_dict().items()},
+        {name: _source(entries, name, tensor, plan) for name, tensor in model.state_dict().items()},
         dtype,
         device,
     )
     model.tie_weights()
     # A buffer that no checkpoint holds; on the meta device it has no values.
     rotary = model.model.rotary_emb
-    model.model.rotary_emb = type(rotary)(config=text).to(device)
+    model.model.rotary_emb = type(rotary)(config=plan.narrow_config).to(device)
     model.train(False)
     return model
 
 
-def _source(entries: Mapping[str, TensorEntry], parameter: str, tensor: torch.Tensor) -> Source:
+def check_ranks(config: ModelConfig, num_ranks: int) -> None:
+    """Check that the language model of a checkpoint can be cut for so many GPUs.
+
+    Raises:
+        ConfigError: Names what does not divide, and the sizes that work.
+        CheckpointError: An unsupported architecture.
+    """
+    check_divides(_text_config(config), num_ranks)
+
+
+def _empty_model(text: PreTrainedConfig, dtype: torch.dtype, rank: Rank) -> PreTrainedModel:
+    """The module of one rank on the meta device."""
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            text, attn_implementation=PAGED_ATTENTION, dtype=dtype
+        )
+        if rank.size > 1:
+            # The one layer whose width the configuration does not tell apart from another's.
+            num_rows = text.vocab_size // rank.size
+            model.lm_head = nn.Linear(text.hidden_size, num_rows, bias=False, dtype=dtype)
+    return model
+
+
+def _source(
+    entries: Mapping[str, TensorEntry], parameter: str, tensor: torch.Tensor, plan: ShardingPlan
+) -> Source:
     """Where a parameter comes from; a missing tensor is reported under the parameter's name.
 
     Checkpoints of Qwen3-MoE hold every expert's matrices apart, those of GPT-OSS together.
     """
     block, _, kind = parameter.rpartition(".")
     if parameter in entries or not block.endswith(".mlp.experts"):
-        return TensorSource(_tensor_name(entries, parameter))
+        return plan.source(_tensor_name(entries, parameter), parameter)
     if kind not in EXPERT_TENSORS or f"{block}.0.{EXPERT_TENSORS[kind][0]}" not in entries:
-        return TensorSource(parameter)
-    return StackedSource(
-        tuple(
-            tuple(_tensor_name(entries, f"{block}.{i}.{name}") for name in EXPERT_TENSORS[kind])
-            for i in range(tensor.shape[0])
-        )
+        return plan.source(parameter, parameter)
+    experts = tuple(
+        tuple(_tensor_name(entries, f"{block}.{i}.{name}") for name in EXPERT_TENSORS[kind])
+        for i in range(tensor.shape[0])
     )
+    cut = plan.source(parameter, parameter)
+    # An expert's own tensors lack the dimension that counts experts.
+    dimension = max(cut.dimension - 1, 0)
+    return StackedSource(experts, cut.part, cut.num_parts, dimension)
 
 
 def _tensor_name(entries: Mapping[str, TensorEntry], parameter: str) -> str:
