@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from common.errors import CheckpointError
-from common.model_files import TensorEntry
+from common.tensor_header import TensorEntry
 
 LOADABLE_DTYPES = ("F32", "BF16", "F16")
 

@@ -17,7 +17,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from common.checkpoint import Source, StackedSource, load_tensors
 from common.errors import CheckpointError
 from common.model_config import ModelConfig
-from common.model_files import TensorEntry, list_tensors
+from common.model_files import list_tensors
+from common.tensor_header import TensorEntry
 from language_service.attention import PAGED_ATTENTION
 from language_service.sharding import WHOLE_MODEL, Rank, ShardingPlan, check_divides
 

@@ -14,7 +14,8 @@ import torch
 from common.checkpoint import TensorSource, load_tensors
 from common.errors import CheckpointError
 from common.model_config import CheckpointLayout, ModelConfig
-from common.model_files import TensorEntry, list_tensors
+from common.model_files import list_tensors
+from common.tensor_header import TensorEntry
 from vision_service.vision_model import VisionModel
 
 ORIGINAL_VISION_PREFIXES = ("vision_model.", "mlp1.", "mlp2.", "pooling_before_gating.", "gating.")
