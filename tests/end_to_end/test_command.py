@@ -42,20 +42,25 @@ class Serving:
 
     def __init__(self, process: subprocess.Popen[str], log: list[str]) -> None:
         self.process = process
-        self.address = log[-1].split()[-1]
-        (self.base_url,) = (line.split()[-1] for line in log if "OpenAI clients" in line)
+        self.address = told(log[-1])
+        (self.base_url,) = (told(line) for line in log if "OpenAI clients" in line)
         self.log = log
+
+
+def told(line: str) -> str:
+    """The last word of what a line of the log says."""
+    return str(json.loads(line)["message"]).split()[-1]
 
 
 @pytest.fixture(scope="module")
 def serving(flash_model_dir: Path) -> Iterator[Serving]:
-    command = [*DVD, "serve", str(flash_model_dir), "--grpc-port", "0"]
+    command = [*DVD, "serve", str(flash_model_dir), "--grpc-port", "0", "--json-logs"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRON)
     assert process.stderr is not None
     log = []
     for line in process.stderr:
         log.append(line)
-        if " serving " in line:
+        if '"serving ' in line:
             yield Serving(process, log)
             break
     if process.poll() is None:
@@ -114,6 +119,8 @@ def test_sigterm_ends_everything_in_order(serving: Serving) -> None:
     assert "stopping" in log
     assert "Traceback" not in log
     assert KEY not in log
+    lines = [json.loads(line) for line in [*serving.log, *log.splitlines()]]
+    assert {line["process"] for line in lines} >= {"dvd", "vision-0", "language-0"}
     assert not children_of(serving.process.pid)
     refused = run("ask", "--server", serving.address, "hello")
     assert refused.returncode == 1
