@@ -168,4 +168,5 @@ def suggested_ratio(gpu_ratio: float, gpus_per_language_replica: int) -> Ratio:
     wanted = gpu_ratio * gpus_per_language_replica
     if wanted >= 1:
         return Ratio(min(MOST_REPLICAS, floor(wanted + 0.5)), 1)
-    return Ratio(1, min(MOST_REPLICAS, max(1, floor(1 / wanted + 0.5) if wanted > 0 else 1)))
+    # Without pictures there is no vision work, and one replica is more than enough.
+    return Ratio(1, min(MOST_REPLICAS, floor(1 / wanted + 0.5)) if wanted else MOST_REPLICAS)
