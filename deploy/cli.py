@@ -54,6 +54,10 @@ LanguageReplicas = Annotated[
     int | None, typer.Option("--language-replicas", help="Language replicas.", min=1)
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+GpuMemory = Annotated[
+    float | None,
+    typer.Option(help="Share of a card's memory in use once the KV cache is made.", min=0, max=1),
+]
 
 
 ApiKeyFile = Annotated[
@@ -78,6 +82,7 @@ def serve(
     routers: Annotated[int | None, typer.Option(help="Routers.", min=1)] = None,
     api_key_file: ApiKeyFile = None,
     device: Device = None,
+    gpu_memory_utilization: GpuMemory = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to join.")] = None,
     json_logs: Annotated[
         bool | None, typer.Option("--json-logs", help="Log one JSON object a line.")
@@ -99,6 +104,7 @@ def serve(
         "language.placement.replicas": language_replicas,
         "routers": routers,
         "device": device,
+        "language.service.gpu_memory_utilization": gpu_memory_utilization,
         "ray.address": address,
         "log.json_lines": json_logs,
         "log.level": log_level,

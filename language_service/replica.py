@@ -22,10 +22,13 @@ from common.types import ReplicaAddress, ReplicaRole
 from common.work_gate import WorkGate
 from language_service.answering import AnswerDefaults, Answerer
 from language_service.block_tables import KvBlocks
+from language_service.compiled_model import compile_layers
 from language_service.embedding_manifest import EmbeddingFormat
 from language_service.engine import LanguageEngine
+from language_service.graphed_decode import choose_graphs
 from language_service.inbox import Inbox
 from language_service.kv_cache import KvCache
+from language_service.kv_sizing import CudaMemory, choose_kv_tokens
 from language_service.metrics import LanguageMetrics
 from language_service.packed_linear import pack_linears
 from language_service.probe import LanguageProbe
@@ -54,6 +57,7 @@ class LanguageReplica:
 
         Raises:
             CheckpointError: The model directory is wrong.
+            StartupError: The device has no room for the longest request.
         """
         device = choose_device(spec.device)
         dtype = choose_dtype(config.dtype, device)
@@ -61,19 +65,24 @@ class LanguageReplica:
         model_config = load_model_config(spec.model_dir)
         model = load_language_model(spec.model_dir, model_config, dtype, device)
         held = weight_bytes(model)
-        pack_linears(model)
+        if config.compile:
+            compile_layers(model)
+        else:
+            pack_linears(model)
         system = ORIGINAL_SYSTEM_MESSAGE if config.system_message == "original" else None
         tokenizer = ChatTokenizer(spec.model_dir, system)
         identity = new_identity(spec.name, ReplicaRole.LANGUAGE, fingerprint(spec.model_dir))
+        limits = _limits(config, model_config, device)
+        meter = CudaMemory(device) if device.type == "cuda" else None
         blocks = KvBlocks(
-            config.kv_tokens,
+            choose_kv_tokens(model, config, limits, meter),
             config.kv_block_size,
             salt=f"{identity.fingerprint} {dtype}".encode(),
             keeps_prefixes=config.prefix_cache,
         )
         cache = KvCache.for_model(model, blocks)
-        limits = _limits(config, model_config)
-        self.engine = LanguageEngine(model, tokenizer, cache, limits, time.monotonic)
+        graphs = choose_graphs(model, cache, limits, config.cuda_graphs)
+        self.engine = LanguageEngine(model, tokenizer, cache, limits, time.monotonic, graphs)
         self.inbox = Inbox(
             config.inbox_bytes, _embedding_format(model_config, dtype, identity.fingerprint)
         )
@@ -111,10 +120,12 @@ class LanguageReplica:
         self._thread.stop()
 
 
-def _limits(config: LanguageServiceConfig, model_config: ModelConfig) -> EngineLimits:
+def _limits(
+    config: LanguageServiceConfig, model_config: ModelConfig, device: torch.device
+) -> EngineLimits:
     return EngineLimits(
         max_context_tokens=config.context_tokens(model_config.max_context_tokens),
-        max_batch_tokens=config.max_batch_tokens,
+        max_batch_tokens=config.batch_tokens(device.type == "cuda"),
         max_sequences=config.max_sequences,
     )
 
