@@ -27,11 +27,12 @@ from common.errors import CheckpointError
 from common.model_config import ModelConfig
 from common.model_files import list_tensors
 from common.tensor_header import TensorEntry
-from language_service.attention import PAGED_ATTENTION
 from language_service.device_attention import attention_for
 from language_service.sharding import WHOLE_MODEL, Rank, ShardingPlan, check_divides, indivisible
 from language_service.tensor_names import EMBEDDING, HEAD, language_tensors, tensor_name
 
+# Of a module that is only counted.
+NO_DEVICE = torch.device("meta")
 SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "gpt_oss")
 # "longrope" is not here: its frequencies depend on the longest sequence of a batch.
 SUPPORTED_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
@@ -74,7 +75,7 @@ def check_language_model(
         CheckpointError: An unsupported architecture, of which no module can be built.
         ConfigError: It cannot be cut for so many ranks.
     """
-    it = _prepare(config, tensors, torch.bfloat16, rank)
+    it = _prepare(config, tensors, torch.bfloat16, rank, NO_DEVICE)
     return check_role(it.model, it.entries, it.sources, it.foreign)
 
 
@@ -102,10 +103,9 @@ def load_language_model(
             misshapen or of unknown purpose; the message names it.
         ConfigError: It cannot be cut for so many ranks.
     """
-    it = _prepare(config, list_tensors(directory), dtype, rank)
+    it = _prepare(config, list_tensors(directory), dtype, rank, device)
     refuse(it.foreign)
     model = it.model
-    model.set_attn_implementation(attention_for(device))
     load_tensors(model, it.entries, it.sources, dtype, device)
     model.tie_weights()
     # A buffer that no checkpoint holds; on the meta device it has no values.
@@ -125,7 +125,11 @@ def ranks_obstacle(config: ModelConfig, num_ranks: int) -> str | None:
 
 
 def _prepare(
-    config: ModelConfig, tensors: Mapping[str, TensorEntry], dtype: torch.dtype, rank: Rank
+    config: ModelConfig,
+    tensors: Mapping[str, TensorEntry],
+    dtype: torch.dtype,
+    rank: Rank,
+    device: torch.device,
 ) -> _Prepared:
     own = language_tensors(tensors)
     entries = own.entries
@@ -133,7 +137,7 @@ def _prepare(
     if text.tie_word_embeddings and EMBEDDING in entries:
         entries[HEAD] = entries[EMBEDDING]
     plan = ShardingPlan(text, rank)
-    model = _empty_model(plan.narrow_config, dtype, rank)
+    model = _empty_model(plan.narrow_config, dtype, rank, device)
     return _Prepared(
         plan.narrow_config,
         model,
@@ -158,7 +162,8 @@ def empty_language_model(
         ConfigError: It cannot be cut for so many ranks.
     """
     text = _text_config_of(config, language_tensors(tensors).entries)
-    return _empty_model(ShardingPlan(text, rank).narrow_config, torch.bfloat16, rank)
+    narrow = ShardingPlan(text, rank).narrow_config
+    return _empty_model(narrow, torch.bfloat16, rank, NO_DEVICE)
 
 
 def check_ranks(config: ModelConfig, num_ranks: int) -> None:
@@ -171,11 +176,13 @@ def check_ranks(config: ModelConfig, num_ranks: int) -> None:
     check_divides(_text_config(config), num_ranks)
 
 
-def _empty_model(text: PreTrainedConfig, dtype: torch.dtype, rank: Rank) -> PreTrainedModel:
-    """The module of one rank on the meta device."""
+def _empty_model(
+    text: PreTrainedConfig, dtype: torch.dtype, rank: Rank, device: torch.device
+) -> PreTrainedModel:
+    """The module of one rank on the meta device, for the one where it is to run."""
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            text, attn_implementation=PAGED_ATTENTION, dtype=dtype
+            text, attn_implementation=attention_for(device), dtype=dtype
         )
         if rank.size > 1:
             # The one layer whose width the configuration does not tell apart from another's.
