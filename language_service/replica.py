@@ -83,9 +83,8 @@ class LanguageReplica:
         cache = KvCache.for_model(model, blocks)
         graphs = choose_graphs(model, cache, limits, config.cuda_graphs)
         self.engine = LanguageEngine(model, tokenizer, cache, limits, time.monotonic, graphs)
-        self.inbox = Inbox(
-            config.inbox_bytes, _embedding_format(model_config, dtype, identity.fingerprint)
-        )
+        accepted = _embedding_format(model_config, dtype, identity.fingerprint)
+        self.inbox = Inbox(config.inbox_bytes, accepted, is_pinned=device.type == "cuda")
         defaults = AnswerDefaults(config.default_max_tokens, tokenizer.sampling_defaults)
         self._thread = EngineThread(spec.name, self.engine.step, on_crash)
         self.engine.on_work = self._thread.wake
