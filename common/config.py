@@ -80,6 +80,7 @@ class VisionServiceConfig(StrictModel):
         max_pushes_per_destination: Pictures on their way to one language replica at a time,
             projection included; further ones wait.
         chunk_bytes: Payload of one message of an embedding stream.
+        cuda_graphs: Whether small passes are captured and replayed, on CUDA.
     """
 
     dtype: DTypeName = "auto"
@@ -91,6 +92,7 @@ class VisionServiceConfig(StrictModel):
     decode_threads: PositiveInt = 2
     max_pushes_per_destination: PositiveInt = 32
     chunk_bytes: int = Field(default=1 << 20, ge=64 << 10, le=4 << 20)
+    cuda_graphs: bool = True
 
 
 class LanguageServiceConfig(StrictModel):

@@ -22,7 +22,6 @@ from common.types import ReplicaAddress, ReplicaRole
 from common.work_gate import WorkGate
 from language_service.answering import AnswerDefaults, Answerer
 from language_service.block_tables import KvBlocks
-from language_service.compiled_model import compile_layers
 from language_service.embedding_manifest import EmbeddingFormat
 from language_service.engine import LanguageEngine
 from language_service.graphed_decode import choose_graphs
@@ -30,7 +29,7 @@ from language_service.inbox import Inbox
 from language_service.kv_cache import KvCache
 from language_service.kv_sizing import CudaMemory, choose_kv_tokens
 from language_service.metrics import LanguageMetrics
-from language_service.packed_linear import pack_linears
+from language_service.model_tuning import tune
 from language_service.probe import LanguageProbe
 from language_service.receiver import EmbeddingReceiver
 from language_service.scheduler import EngineLimits
@@ -65,10 +64,7 @@ class LanguageReplica:
         model_config = load_model_config(spec.model_dir)
         model = load_language_model(spec.model_dir, model_config, dtype, device)
         held = weight_bytes(model)
-        if config.compile:
-            compile_layers(model)
-        else:
-            pack_linears(model)
+        tune(model, config.compile)
         system = ORIGINAL_SYSTEM_MESSAGE if config.system_message == "original" else None
         tokenizer = ChatTokenizer(spec.model_dir, system)
         identity = new_identity(spec.name, ReplicaRole.LANGUAGE, fingerprint(spec.model_dir))
@@ -83,9 +79,8 @@ class LanguageReplica:
         cache = KvCache.for_model(model, blocks)
         graphs = choose_graphs(model, cache, limits, config.cuda_graphs)
         self.engine = LanguageEngine(model, tokenizer, cache, limits, time.monotonic, graphs)
-        self.inbox = Inbox(
-            config.inbox_bytes, _embedding_format(model_config, dtype, identity.fingerprint)
-        )
+        accepted = _embedding_format(model_config, dtype, identity.fingerprint)
+        self.inbox = Inbox(config.inbox_bytes, accepted, is_pinned=device.type == "cuda")
         defaults = AnswerDefaults(config.default_max_tokens, tokenizer.sampling_defaults)
         self._thread = EngineThread(spec.name, self.engine.step, on_crash)
         self.engine.on_work = self._thread.wake
