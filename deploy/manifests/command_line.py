@@ -19,6 +19,7 @@ from deploy.cli import app
 from deploy.config import load_config, parse_assignment
 
 SHELL = ("&", "&&", "|", ">", ">>", "2>&1", "<")
+BEFORE = ("exec", "nohup", "until", "while", "if", "!")
 ASSIGNED = re.compile(r"^--set=(.*)$")
 
 
@@ -58,12 +59,16 @@ def commands_of(script: str) -> list[list[str]]:
 
 
 def _without_shell(words: list[str]) -> list[str]:
-    while words and (words[0] in ("exec", "nohup") or re.match(r"^[A-Z_]+=", words[0])):
+    while words and (words[0] in BEFORE or re.match(r"^[A-Z_]+=", words[0])):
         words = words[1:]
     if words[:1] == ["kubectl"] and "--" in words:
         words = words[words.index("--") + 1 :]
-    ends = [index for index, word in enumerate(words) if word in SHELL]
-    return words[: ends[0]] if ends else words
+    for index, word in enumerate(words):
+        if word in SHELL:
+            return words[:index]
+        if word.endswith(";"):
+            return [*words[:index], word[:-1]]
+    return words
 
 
 def _parse(command: Any, arguments: Sequence[str]) -> None:

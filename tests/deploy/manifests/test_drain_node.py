@@ -5,16 +5,16 @@ from tests.sandbox import run_isolated
 
 # Processes that are called as Ray calls those of actors; a replica says when it has drained.
 SCRIPT = """
-mkfifo /tmp/ready
 cat > /tmp/replica <<'END'
 trap 'kill $!; echo $NAME drained; exit' TERM
 tail -f /dev/null &
-echo > /tmp/ready
+echo > "/tmp/$NAME"
 wait
 END
 named() {
+    mkfifo "/tmp/$1" # one each: another's writer may not have closed it yet
     NAME=$1 bash -c 'exec -a "$NAME" bash /tmp/replica' &
-    read -r < /tmp/ready
+    read -r < "/tmp/$1"
 }
 named ray::VisionActor
 named ray::LanguageActor
