@@ -7,6 +7,7 @@ of a tensor-parallel group reads its own part of every tensor (`sharding`).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -52,6 +53,21 @@ EXPERT_TENSORS = {
 HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
+@dataclass(frozen=True, slots=True)
+class LanguageLoadPlan:
+    """A language model before its weights.
+
+    Attributes:
+        model: On the meta device.
+        entries: Its tensors, by checkpoint name.
+        sources: For each of its parameters where the values come from.
+    """
+
+    model: PreTrainedModel
+    entries: Mapping[str, TensorEntry]
+    sources: Mapping[str, Source]
+
+
 def load_language_model(
     directory: Path,
     config: ModelConfig,
@@ -76,26 +92,38 @@ def load_language_model(
             misshapen or of unknown purpose; the message names it.
         ConfigError: It cannot be cut for so many ranks.
     """
+    plan = plan_language_model(directory, config, dtype, rank)
+    model = plan.model
+    load_tensors(model, plan.entries, plan.sources, dtype, device)
+    model.tie_weights()
+    # A buffer that no checkpoint holds; on the meta device it has no values.
+    rotary = model.model.rotary_emb
+    model.model.rotary_emb = type(rotary)(config=model.config).to(device)
+    model.train(False)
+    return model
+
+
+def plan_language_model(
+    directory: Path, config: ModelConfig, dtype: torch.dtype, rank: Rank = WHOLE_MODEL
+) -> LanguageLoadPlan:
+    """Say what `load_language_model` reads, without memory for it.
+
+    Raises:
+        CheckpointError: An unsupported architecture, or a tensor of unknown purpose.
+        ConfigError: It cannot be cut for so many ranks.
+    """
     entries = _language_tensors(list_tensors(directory))
     text = _text_config(config)
     text.tie_word_embeddings = text.tie_word_embeddings and HEAD not in entries
     if text.tie_word_embeddings and EMBEDDING in entries:
         entries[HEAD] = entries[EMBEDDING]
-    plan = ShardingPlan(text, rank)
-    model = _empty_model(plan.narrow_config, dtype, rank)
-    load_tensors(
+    shards = ShardingPlan(text, rank)
+    model = _empty_model(shards.narrow_config, dtype, rank)
+    return LanguageLoadPlan(
         model,
         {entry.name: entry for entry in entries.values()},
-        {name: _source(entries, name, tensor, plan) for name, tensor in model.state_dict().items()},
-        dtype,
-        device,
+        {name: _source(entries, name, each, shards) for name, each in model.state_dict().items()},
     )
-    model.tie_weights()
-    # A buffer that no checkpoint holds; on the meta device it has no values.
-    rotary = model.model.rotary_emb
-    model.model.rotary_emb = type(rotary)(config=plan.narrow_config).to(device)
-    model.train(False)
-    return model
 
 
 def check_ranks(config: ModelConfig, num_ranks: int) -> None:
@@ -122,7 +150,7 @@ def _empty_model(text: PreTrainedConfig, dtype: torch.dtype, rank: Rank) -> PreT
 
 
 def _source(
-    entries: Mapping[str, TensorEntry], parameter: str, tensor: torch.Tensor, plan: ShardingPlan
+    entries: Mapping[str, TensorEntry], parameter: str, tensor: torch.Tensor, shards: ShardingPlan
 ) -> Source:
     """Where a parameter comes from; a missing tensor is reported under the parameter's name.
 
@@ -130,14 +158,14 @@ def _source(
     """
     block, _, kind = parameter.rpartition(".")
     if parameter in entries or not block.endswith(".mlp.experts"):
-        return plan.source(_tensor_name(entries, parameter), parameter)
+        return shards.source(_tensor_name(entries, parameter), parameter)
     if kind not in EXPERT_TENSORS or f"{block}.0.{EXPERT_TENSORS[kind][0]}" not in entries:
-        return plan.source(parameter, parameter)
+        return shards.source(parameter, parameter)
     experts = tuple(
         tuple(_tensor_name(entries, f"{block}.{i}.{name}") for name in EXPERT_TENSORS[kind])
         for i in range(tensor.shape[0])
     )
-    cut = plan.source(parameter, parameter)
+    cut = shards.source(parameter, parameter)
     # An expert's own tensors lack the dimension that counts experts.
     dimension = max(cut.dimension - 1, 0)
     return StackedSource(experts, cut.part, cut.num_parts, dimension)
