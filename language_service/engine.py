@@ -34,9 +34,11 @@ from language_service.generation import (
     GenerationRequest,
 )
 from language_service.kv_cache import KvCache
+from language_service.leading_runner import LeadingRunner
 from language_service.logprobs import TokenLogprobs
 from language_service.model_runner import ModelRunner
 from language_service.prompt import Prompt, TextSegment, VisualSegment
+from language_service.rank_group import RankGroup
 from language_service.sampler import INVALID_TOKEN, SampledTokens
 from language_service.scheduler import EngineLimits, Scheduler, StepPlan
 from language_service.token_keys import TokenKeys
@@ -62,6 +64,7 @@ class LanguageEngine:
         kv_cache: On the model's device, in its element type.
         limits: Bounds of a step and of a request.
         clock: Seconds, monotonic.
+        group: All ranks, where the model is the first one's part.
     """
 
     def __init__(
@@ -71,8 +74,13 @@ class LanguageEngine:
         kv_cache: KvCache,
         limits: EngineLimits,
         clock: Callable[[], float],
+        group: RankGroup | None = None,
     ) -> None:
-        self._runner = ModelRunner(model, kv_cache, clock)
+        self._runner = (
+            LeadingRunner(model, kv_cache, clock, group)
+            if group
+            else ModelRunner(model, kv_cache, clock)
+        )
         if tokenizer.vocabulary_size > self._runner.vocabulary_size:
             raise CheckpointError(
                 f"The tokenizer knows {tokenizer.vocabulary_size} tokens, "
