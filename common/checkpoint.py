@@ -5,7 +5,7 @@ is opened. What is missing, extra or misshapen is an error that names the tensor
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from common.checkpoint_problem import CheckpointProblem, ProblemKind, refuse
 from common.errors import CheckpointError
 from common.tensor_header import TensorEntry
 
@@ -80,38 +81,82 @@ class _Reading:
     place: tuple[int, slice] | None = None
 
 
-def check_tensors(
+@dataclass(frozen=True, slots=True)
+class RoleCheck:
+    """What the headers of a checkpoint say about one role.
+
+    Attributes:
+        num_parameters: Elements of its module.
+        problems: Why it would not load; none where it will.
+    """
+
+    num_parameters: int
+    problems: tuple[CheckpointProblem, ...]
+
+
+def check_role(
     module: nn.Module,
     entries: Mapping[str, TensorEntry],
     sources: Mapping[str, Source],
-) -> None:
-    """Check names, shapes and element types against the headers alone, before memory is taken.
+    foreign: Iterable[CheckpointProblem] = (),
+) -> RoleCheck:
+    """Find all that is wrong with names, shapes and element types, by the headers alone.
 
     Args:
         module: Built on the meta device.
         entries: The tensors of this role, by checkpoint name.
         sources: For each parameter of the module its tensor.
-
-    Raises:
-        CheckpointError: Names the first tensor that is missing, extra or misshapen.
+        foreign: Problems with tensors of no role.
     """
     readings = _readings(module, sources)
+    problems = [*foreign]
     for reading in readings:
-        name = reading.source.name
-        entry = entries.get(name)
-        if entry is None:
-            raise CheckpointError(f"Tensor {name} is missing from the checkpoint.")
-        if entry.shape != reading.shape:
-            raise CheckpointError(
-                f"Tensor {name} has shape {list(entry.shape)}, "
-                f"the configuration asks for {list(reading.shape)}."
-            )
-        if entry.dtype not in LOADABLE_DTYPES:
-            raise CheckpointError(f"Tensor {name} has unsupported type {entry.dtype}.")
+        problems += _reading_problems(reading, entries.get(reading.source.name))
     used = {reading.source.name for reading in readings}
-    extra = sorted(set(entries) - used)
-    if extra:
-        raise CheckpointError(f"Tensor {extra[0]} is in the checkpoint but not in the model.")
+    problems += (_extra_problem(entries[name]) for name in sorted(set(entries) - used))
+    num_parameters = sum(parameter.numel() for parameter in module.parameters())
+    # Three parameters may be cut from one tensor.
+    return RoleCheck(num_parameters, tuple(dict.fromkeys(problems)))
+
+
+def foreign_problem(entry: TensorEntry) -> CheckpointProblem:
+    """The problem of a tensor that no role knows."""
+    file = entry.file.name
+    message = (
+        f"Tensor {entry.name} in {file} belongs neither to the vision nor to the language model."
+    )
+    return CheckpointProblem(ProblemKind.EXTRA, message, entry.name, file)
+
+
+def _reading_problems(reading: _Reading, entry: TensorEntry | None) -> Iterator[CheckpointProblem]:
+    name = reading.source.name
+    if entry is None:
+        message = f"Tensor {name} is missing from the checkpoint."
+        yield CheckpointProblem(ProblemKind.MISSING, message, name)
+        return
+    file = entry.file.name
+    if entry.shape != reading.shape:
+        message = (
+            f"Tensor {name} in {file} has shape {list(entry.shape)}, "
+            f"the configuration asks for {list(reading.shape)}."
+        )
+        yield CheckpointProblem(ProblemKind.SHAPE, message, name, file)
+    if entry.dtype not in LOADABLE_DTYPES:
+        yield _dtype_problem(entry)
+
+
+def _extra_problem(entry: TensorEntry) -> CheckpointProblem:
+    if entry.dtype not in LOADABLE_DTYPES:
+        return _dtype_problem(entry)
+    file = entry.file.name
+    message = f"Tensor {entry.name} is in {file} but not in the model."
+    return CheckpointProblem(ProblemKind.EXTRA, message, entry.name, file)
+
+
+def _dtype_problem(entry: TensorEntry) -> CheckpointProblem:
+    file = entry.file.name
+    message = f"Tensor {entry.name} in {file} has unsupported type {entry.dtype}."
+    return CheckpointProblem(ProblemKind.DTYPE, message, entry.name, file)
 
 
 def load_tensors(
@@ -134,9 +179,9 @@ def load_tensors(
         Bytes that were read, as they lie in the files.
 
     Raises:
-        CheckpointError: As `check_tensors`, or a file is damaged.
+        CheckpointError: As `check_role` says, or a file is damaged.
     """
-    check_tensors(module, entries, sources)
+    refuse(check_role(module, entries, sources).problems)
     by_file: dict[Path, list[_Reading]] = defaultdict(list)
     for reading in _readings(module, sources):
         by_file[entries[reading.source.name].file].append(reading)

@@ -15,57 +15,68 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from common.checkpoint import Source, StackedSource, load_tensors
+from common.checkpoint import (
+    RoleCheck,
+    Source,
+    StackedSource,
+    check_role,
+    load_tensors,
+)
+from common.checkpoint_problem import CheckpointProblem, refuse
 from common.errors import CheckpointError
 from common.model_config import ModelConfig
 from common.model_files import list_tensors
 from common.tensor_header import TensorEntry
 from language_service.attention import PAGED_ATTENTION
 from language_service.sharding import WHOLE_MODEL, Rank, ShardingPlan, check_divides
+from language_service.tensor_names import EMBEDDING, HEAD, language_tensors, tensor_name
 
 SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "gpt_oss")
 # "longrope" is not here: its frequencies depend on the longest sequence of a batch.
 SUPPORTED_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
 
-# Prefix in the checkpoint -> prefix in the causal language model.
-LANGUAGE_PREFIXES = {
-    "language_model.model.": "model.",
-    "language_model.lm_head.": "lm_head.",
-    "model.language_model.": "model.",
-    "lm_head.": "lm_head.",
-}
-VISION_PREFIXES = (
-    "vision_model.",
-    "mlp1.",
-    "mlp2.",
-    "pooling_before_gating.",
-    "gating.",
-    "model.vision_tower.",
-    "model.multi_modal_projector.",
-    "vision_tower.",
-    "multi_modal_projector.",
-)
 # Parameter of all experts -> the tensors of one expert that make it up.
 EXPERT_TENSORS = {
     "gate_up_proj": ("gate_proj.weight", "up_proj.weight"),
     "down_proj": ("down_proj.weight",),
 }
-HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
 @dataclass(frozen=True, slots=True)
-class LanguageLoadPlan:
-    """A language model before its weights.
+class PreparedModel:
+    """A model on the meta device and where its parameters come from.
 
     Attributes:
+        text: Its configuration, that of one rank.
         model: On the meta device.
-        entries: Its tensors, by checkpoint name.
+        entries: The tensors of this role, by checkpoint name.
         sources: For each of its parameters where the values come from.
+        foreign: Of `LanguageTensors`.
     """
 
+    text: PreTrainedConfig
     model: PreTrainedModel
     entries: Mapping[str, TensorEntry]
     sources: Mapping[str, Source]
+    foreign: tuple[CheckpointProblem, ...]
+
+
+def check_language_model(
+    config: ModelConfig, tensors: Mapping[str, TensorEntry], rank: Rank = WHOLE_MODEL
+) -> RoleCheck:
+    """Compare the language model with the headers of a checkpoint; nothing is read.
+
+    Args:
+        config: Of the checkpoint.
+        tensors: All of its tensors, by name.
+        rank: Which part of the model is meant.
+
+    Raises:
+        CheckpointError: An unsupported architecture, of which no module can be built.
+        ConfigError: It cannot be cut for so many ranks.
+    """
+    it = prepare_language_model(config, tensors, torch.bfloat16, rank)
+    return check_role(it.model, it.entries, it.sources, it.foreign)
 
 
 def load_language_model(
@@ -92,37 +103,44 @@ def load_language_model(
             misshapen or of unknown purpose; the message names it.
         ConfigError: It cannot be cut for so many ranks.
     """
-    plan = plan_language_model(directory, config, dtype, rank)
-    model = plan.model
-    load_tensors(model, plan.entries, plan.sources, dtype, device)
+    it = prepare_language_model(config, list_tensors(directory), dtype, rank)
+    refuse(it.foreign)
+    model = it.model
+    load_tensors(model, it.entries, it.sources, dtype, device)
     model.tie_weights()
     # A buffer that no checkpoint holds; on the meta device it has no values.
     rotary = model.model.rotary_emb
-    model.model.rotary_emb = type(rotary)(config=model.config).to(device)
+    model.model.rotary_emb = type(rotary)(config=it.text).to(device)
     model.train(False)
     return model
 
 
-def plan_language_model(
-    directory: Path, config: ModelConfig, dtype: torch.dtype, rank: Rank = WHOLE_MODEL
-) -> LanguageLoadPlan:
-    """Say what `load_language_model` reads, without memory for it.
+def prepare_language_model(
+    config: ModelConfig,
+    tensors: Mapping[str, TensorEntry],
+    dtype: torch.dtype,
+    rank: Rank = WHOLE_MODEL,
+) -> PreparedModel:
+    """Build the model on the meta device and say what fills it.
 
     Raises:
-        CheckpointError: An unsupported architecture, or a tensor of unknown purpose.
+        CheckpointError: An unsupported architecture.
         ConfigError: It cannot be cut for so many ranks.
     """
-    entries = _language_tensors(list_tensors(directory))
+    own = language_tensors(tensors)
+    entries = own.entries
     text = _text_config(config)
     text.tie_word_embeddings = text.tie_word_embeddings and HEAD not in entries
     if text.tie_word_embeddings and EMBEDDING in entries:
         entries[HEAD] = entries[EMBEDDING]
-    shards = ShardingPlan(text, rank)
-    model = _empty_model(shards.narrow_config, dtype, rank)
-    return LanguageLoadPlan(
+    plan = ShardingPlan(text, rank)
+    model = _empty_model(plan.narrow_config, dtype, rank)
+    return PreparedModel(
+        plan.narrow_config,
         model,
         {entry.name: entry for entry in entries.values()},
-        {name: _source(entries, name, each, shards) for name, each in model.state_dict().items()},
+        {name: _source(entries, name, tensor, plan) for name, tensor in model.state_dict().items()},
+        own.foreign,
     )
 
 
@@ -150,29 +168,25 @@ def _empty_model(text: PreTrainedConfig, dtype: torch.dtype, rank: Rank) -> PreT
 
 
 def _source(
-    entries: Mapping[str, TensorEntry], parameter: str, tensor: torch.Tensor, shards: ShardingPlan
+    entries: Mapping[str, TensorEntry], parameter: str, tensor: torch.Tensor, plan: ShardingPlan
 ) -> Source:
-    """Where a parameter comes from; a missing tensor is reported under the parameter's name.
+    """Where a parameter comes from.
 
     Checkpoints of Qwen3-MoE hold every expert's matrices apart, those of GPT-OSS together.
     """
     block, _, kind = parameter.rpartition(".")
     if parameter in entries or not block.endswith(".mlp.experts"):
-        return shards.source(_tensor_name(entries, parameter), parameter)
+        return plan.source(tensor_name(entries, parameter), parameter)
     if kind not in EXPERT_TENSORS or f"{block}.0.{EXPERT_TENSORS[kind][0]}" not in entries:
-        return shards.source(parameter, parameter)
+        return plan.source(tensor_name(entries, parameter), parameter)
     experts = tuple(
-        tuple(_tensor_name(entries, f"{block}.{i}.{name}") for name in EXPERT_TENSORS[kind])
+        tuple(tensor_name(entries, f"{block}.{i}.{name}") for name in EXPERT_TENSORS[kind])
         for i in range(tensor.shape[0])
     )
-    cut = shards.source(parameter, parameter)
+    cut = plan.source(parameter, parameter)
     # An expert's own tensors lack the dimension that counts experts.
     dimension = max(cut.dimension - 1, 0)
     return StackedSource(experts, cut.part, cut.num_parts, dimension)
-
-
-def _tensor_name(entries: Mapping[str, TensorEntry], parameter: str) -> str:
-    return entries[parameter].name if parameter in entries else parameter
 
 
 def _text_config(config: ModelConfig) -> PreTrainedConfig:
@@ -193,28 +207,3 @@ def _text_config(config: ModelConfig) -> PreTrainedConfig:
     if rope_type not in SUPPORTED_ROPE_TYPES:
         raise CheckpointError(f"Rotary embeddings of type {rope_type!r} are not supported.")
     return text
-
-
-def _language_tensors(tensors: Mapping[str, TensorEntry]) -> dict[str, TensorEntry]:
-    """The language model's tensors, by the name of the parameter that each one fills."""
-    found: dict[str, TensorEntry] = {}
-    for name, entry in tensors.items():
-        parameter = _parameter_name(name)
-        if parameter is None:
-            continue
-        if parameter in found:
-            raise CheckpointError(f"Tensors {found[parameter].name} and {name} are the same one.")
-        found[parameter] = entry
-    return found
-
-
-def _parameter_name(tensor_name: str) -> str | None:
-    """Parameter that a tensor fills; None for a tensor of the vision service."""
-    for prefix, replacement in LANGUAGE_PREFIXES.items():
-        if tensor_name.startswith(prefix):
-            return replacement + tensor_name.removeprefix(prefix)
-    if tensor_name.startswith(VISION_PREFIXES):
-        return None
-    raise CheckpointError(
-        f"Tensor {tensor_name} belongs neither to the vision nor to the language model."
-    )

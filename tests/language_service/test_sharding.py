@@ -10,11 +10,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import GptOssConfig, PreTrainedConfig, Qwen2Config, Qwen3MoeConfig
 
-from common.checkpoint import TensorSource, check_tensors, load_tensors
+from common.checkpoint import TensorSource, check_role, load_tensors
 from common.errors import CheckpointError, ConfigError
 from common.model_config import load_model_config
+from common.model_files import list_tensors
 from language_service.sharding import Rank, ShardingPlan, check_divides, group_sizes
-from language_service.weights import LanguageLoadPlan, load_language_model, plan_language_model
+from language_service.weights import (
+    PreparedModel,
+    load_language_model,
+    prepare_language_model,
+)
 from tests.language_service.harness import CONFIG
 from tests.language_service.language_models import (
     CONFIGS,
@@ -45,8 +50,9 @@ def published(
     return request.param, write_published(request.param, PublishedFormat.ORIGINAL, directory)
 
 
-def planned(directory: Path, rank: Rank) -> LanguageLoadPlan:
-    return plan_language_model(directory, load_model_config(directory), torch.bfloat16, rank)
+def planned(directory: Path, rank: Rank) -> PreparedModel:
+    config, tensors = load_model_config(directory), list_tensors(directory)
+    return prepare_language_model(config, tensors, torch.bfloat16, rank)
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2, 4, 8])
@@ -56,7 +62,7 @@ def test_every_published_size_is_cut_in_shapes_that_add_up(
     model, directory = published
     plan = planned(directory, Rank(num_ranks - 1, num_ranks))
     # The whole tensors that the parts imply are those of the files, none left and none missing.
-    check_tensors(plan.model, plan.entries, plan.sources)
+    assert check_role(plan.model, plan.entries, plan.sources).problems == ()
     text, state = model.text, plan.model.state_dict()
     num_kv_heads = max(text.num_kv_heads // num_ranks, 1)
     assert state[f"{ATTENTION}q_proj.weight"].shape == (
@@ -155,9 +161,10 @@ def test_a_rank_reads_the_bytes_of_its_part_alone(
 ) -> None:
     directory = write_checkpoint(micro_dir, build_language_model(kind, "eager"), tmp_path)
     config = load_model_config(directory)
+    tensors = list_tensors(directory)
     whole, parts = (
         [
-            plan_language_model(directory, config, torch.float32, Rank(index, size))
+            prepare_language_model(config, tensors, torch.float32, Rank(index, size))
             for index in range(size)
         ]
         for size in (1, 2)
