@@ -50,7 +50,15 @@ VisionReplicas = Annotated[
 LanguageReplicas = Annotated[
     int | None, typer.Option("--language-replicas", help="Language replicas.", min=1)
 ]
+TensorParallelSize = Annotated[
+    int | None,
+    typer.Option("--tensor-parallel-size", "--tp", help="GPUs of a language replica.", min=1),
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+GpuMemory = Annotated[
+    float | None,
+    typer.Option(help="Share of a card's memory in use once the KV cache is made.", min=0, max=1),
+]
 
 
 ApiKeyFile = Annotated[
@@ -72,9 +80,11 @@ def serve(
     metrics_port: Annotated[int | None, typer.Option(help="Router's metrics port.")] = None,
     vision_replicas: VisionReplicas = None,
     language_replicas: LanguageReplicas = None,
+    tensor_parallel_size: TensorParallelSize = None,
     routers: Annotated[int | None, typer.Option(help="Routers.", min=1)] = None,
     api_key_file: ApiKeyFile = None,
     device: Device = None,
+    gpu_memory_utilization: GpuMemory = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to join.")] = None,
     json_logs: Annotated[
         bool | None, typer.Option("--json-logs", help="Log one JSON object a line.")
@@ -94,8 +104,10 @@ def serve(
         "router.metrics_port": metrics_port,
         "vision.placement.replicas": vision_replicas,
         "language.placement.replicas": language_replicas,
+        "language.placement.tensor_parallel_size": tensor_parallel_size,
         "routers": routers,
         "device": device,
+        "language.service.gpu_memory_utilization": gpu_memory_utilization,
         "ray.address": address,
         "log.json_lines": json_logs,
         "log.level": log_level,

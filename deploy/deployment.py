@@ -22,6 +22,7 @@ from deploy.plan import plan_replicas
 from deploy.replica_keeper import KeptState, ReplicaKeeper
 from deploy.roster import Roster
 from deploy.router_keeper import RouterKeeper
+from language_service.weights import check_ranks
 from router.server import RouterSettings
 
 
@@ -44,11 +45,14 @@ def find_deployed(config: DeployConfig) -> DeployedModel:
     """Resolve the model that a configuration names.
 
     Raises:
-        ConfigError: The default model is not there.
+        ConfigError: The default model is not there, or the model cannot be cut for as many GPUs
+            as a replica is to have.
         CheckpointError: There is no such model.
     """
     directory = find_model(config)
-    load_model_config(directory)  # names what is wrong better than a missing file would
+    # Names what is wrong better than a missing file would.
+    model_config = load_model_config(directory)
+    check_ranks(model_config, config.language.placement.tensor_parallel_size)
     return DeployedModel(config, directory, fingerprint(directory))
 
 

@@ -14,6 +14,7 @@ alone; `StepMasks` makes each once a step and every layer shares it.
                           the kernels of `attention_kernels`; what replicas use
     dvd_paged_reference   matmul and softmax in float32, sequence by sequence, on any device; what
                           tests compare with
+    dvd_paged_device      on a GPU, see `device_attention`
 
 An answer's row needs no causality, so answers whose runs begin at equal distances in the cache are
 one batch of a strided view: no key is copied, and one call serves them all.
@@ -162,5 +163,10 @@ def _implementation(backend: AttentionBackend) -> Callable[..., tuple[torch.Tens
     return forward
 
 
-AttentionInterface.register(PAGED_ATTENTION, _implementation(attend_packed))
-AttentionInterface.register(PAGED_ATTENTION_REFERENCE, _implementation(attend_reference))
+def register_attention(name: str, backend: AttentionBackend) -> None:
+    """Make a back end known to transformers under a name."""
+    AttentionInterface.register(name, _implementation(backend))
+
+
+register_attention(PAGED_ATTENTION, attend_packed)
+register_attention(PAGED_ATTENTION_REFERENCE, attend_reference)

@@ -33,6 +33,7 @@ from language_service.generation import (
     GenerationFailed,
     GenerationRequest,
 )
+from language_service.graphed_decode import GraphedDecode
 from language_service.kv_cache import KvCache
 from language_service.leading_runner import LeadingRunner
 from language_service.logprobs import TokenLogprobs
@@ -64,6 +65,7 @@ class LanguageEngine:
         kv_cache: On the model's device, in its element type.
         limits: Bounds of a step and of a request.
         clock: Seconds, monotonic.
+        graphs: Captured steps, prepared at warm-up; None for none.
         group: All ranks, where the model is the first one's part.
     """
 
@@ -74,12 +76,13 @@ class LanguageEngine:
         kv_cache: KvCache,
         limits: EngineLimits,
         clock: Callable[[], float],
+        graphs: GraphedDecode | None = None,
         group: RankGroup | None = None,
     ) -> None:
         self._runner = (
             LeadingRunner(model, kv_cache, clock, group)
             if group
-            else ModelRunner(model, kv_cache, clock)
+            else ModelRunner(model, kv_cache, clock, graphs)
         )
         if tokenizer.vocabulary_size > self._runner.vocabulary_size:
             raise CheckpointError(
@@ -297,6 +300,7 @@ class LanguageEngine:
             pass
         if isinstance(events[-1], GenerationFailed):
             raise StartupError(f"The language model cannot run a step of {num_tokens} tokens.")
+        self._runner.prepare_graphs()
         self.stats = EngineStats()
 
     def _drain(self) -> None:

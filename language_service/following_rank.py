@@ -8,12 +8,10 @@ from transformers import PreTrainedModel
 
 from common.config import LanguageServiceConfig
 from common.replica_server import ReplicaSpec
-from language_service.block_tables import KvBlocks
 from language_service.kv_cache import KvCache
 from language_service.model_runner import ModelRunner
-from language_service.parallel_layers import parallelise
 from language_service.rank_group import GroupSettings, RankGroup, join_group
-from language_service.rank_model import load_rank_model
+from language_service.rank_model import load_rank_model, make_cache
 from language_service.sharding import Rank
 from language_service.step_wire import (
     Order,
@@ -41,8 +39,8 @@ class FollowingRank:
             CheckpointError: The model directory is wrong.
         """
         self._rank = rank
+        self._config = config
         self._loaded = load_rank_model(spec, config, rank)
-        self._timeout_seconds = config.rank_timeout_seconds
         log.info("rank %d ready: %d MB of weights", rank.index, self._loaded.num_bytes >> 20)
 
     def follow(self, port: int) -> None:
@@ -52,13 +50,13 @@ class FollowingRank:
             port: Of the group's store on this node.
 
         Raises:
+            StartupError: This rank's device has no room for the longest request.
             RankLostError: Another rank is gone, or does not come in time.
         """
-        model = self._loaded.model
-        settings = GroupSettings(self._loaded.device, self._timeout_seconds)
+        settings = GroupSettings(self._loaded.device, self._config.rank_timeout_seconds)
         group = join_group(self._rank, port, settings)
-        parallelise(model, group)
-        Follower(model, group).run()
+        kv_cache = make_cache(self._loaded, self._config, group=group)
+        Follower(self._loaded.model, kv_cache, group).run()
 
 
 class Follower:
@@ -66,11 +64,13 @@ class Follower:
 
     Args:
         model: This rank's part, completed by `parallelise`.
+        kv_cache: Of its heads.
         group: All ranks.
     """
 
-    def __init__(self, model: PreTrainedModel, group: RankGroup) -> None:
+    def __init__(self, model: PreTrainedModel, kv_cache: KvCache, group: RankGroup) -> None:
         self._model = model
+        self._kv_cache = kv_cache
         self._group = group
 
     def run(self) -> None:
@@ -79,9 +79,8 @@ class Follower:
         Raises:
             RankLostError: Another rank is gone, or does not come in time.
         """
-        _, num_tokens, block_size = self._group.hear().tolist()
-        kv_cache = KvCache.for_model(self._model, KvBlocks(num_tokens, block_size))
-        runner = ModelRunner(self._model, kv_cache, time.monotonic)
+        runner = ModelRunner(self._model, self._kv_cache, time.monotonic)
+        block_size = self._kv_cache.blocks.block_size
         while True:
             numbers = self._group.hear()
             order = Order(int(numbers[0]))

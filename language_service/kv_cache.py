@@ -71,7 +71,9 @@ class KvCache:
         self.shape = shape
         self.dtype = dtype
         self.blocks = blocks
-        size = (shape.num_layers, 2, shape.num_kv_heads, blocks.num_tokens, shape.head_dim)
+        # One block more than anybody may have: where rows that only fill a batch are written.
+        num_slots = blocks.num_tokens + blocks.block_size
+        size = (shape.num_layers, 2, shape.num_kv_heads, num_slots, shape.head_dim)
         # Zeroed: a masked key still takes part in a product, and must not be infinite there.
         self._buffer = torch.zeros(size, dtype=dtype, device=device)
         self._keys = [self._buffer[layer, 0] for layer in range(shape.num_layers)]
@@ -83,8 +85,13 @@ class KvCache:
         return cls(KvShape.of(model), blocks, model.dtype, model.device)
 
     @property
+    def spare_block(self) -> int:
+        """A block that no sequence has."""
+        return self.blocks.num_tokens // self.blocks.block_size
+
+    @property
     def kv_bytes(self) -> int:
-        """Bytes of the buffer."""
+        """Bytes of all that sequences may have."""
         return self.blocks.num_tokens * self.shape.bytes_per_token(self.dtype)
 
     def write(
@@ -100,6 +107,10 @@ class KvCache:
         """
         self._keys[layer].index_copy_(1, slots, keys.transpose(0, 1))
         self._values[layer].index_copy_(1, slots, values.transpose(0, 1))
+
+    def layer(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of one layer, each [kv heads, slots, head dim] with the spare block."""
+        return self._keys[layer], self._values[layer]
 
     def keys(self, layer: int, place: KvPlace, length: int) -> torch.Tensor:
         """The first `length` keys of a sequence, [length, kv heads, head dim]."""

@@ -1,7 +1,8 @@
 """The first rank's model runner: tells the others what it is about to do, then does its part.
 
-It alone schedules and samples. Whatever fails in the middle of a step leaves the ranks at different
-places, from where no later step can be right; so any failure here ends the replica.
+It alone schedules and samples. Steps of a group are not captured (`graphed_decode`): a capture that
+failed on one rank would leave it with steps of other sizes. Whatever fails in the middle of a step
+leaves the ranks at different places, from where no later step can be right; so it ends the replica.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from language_service.model_runner import ModelRunner
 from language_service.rank_group import RankGroup
 from language_service.sampler import SampledTokens
 from language_service.scheduler import StepPlan
-from language_service.step_wire import encode_clear, encode_copies, encode_start, encode_step
+from language_service.step_wire import encode_clear, encode_copies, encode_step
 
 
 class LeadingRunner(ModelRunner):
@@ -38,8 +39,6 @@ class LeadingRunner(ModelRunner):
     ) -> None:
         super().__init__(model, kv_cache, clock)
         self._group = group
-        blocks = kv_cache.blocks
-        group.tell(encode_start(blocks.num_tokens, blocks.block_size))
 
     def copy(self, copies: Iterable[SlotCopy]) -> None:
         """Copy keys and values on all ranks."""

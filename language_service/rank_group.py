@@ -142,6 +142,19 @@ class RankGroup:
         self._wait(self._tensors.broadcast([tensor], _from_first()))
         return tensor
 
+    def smallest(self, number: int) -> int:
+        """The smallest of the ranks' numbers.
+
+        Raises:
+            RankLostError: A rank is gone, or does not come in time.
+        """
+        # Over the orders' channel, where there is no device to go by; the ranks have just met.
+        numbers = torch.tensor([number])
+        options = _torch.AllreduceOptions()
+        options.reduceOp = _torch.ReduceOp.MIN
+        self._wait(self._orders.allreduce([numbers], options))
+        return int(numbers)
+
     def tell(self, numbers: np.ndarray) -> None:
         """Tell the others what is to be done; first rank only.
 

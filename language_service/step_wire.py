@@ -34,7 +34,6 @@ _SAMPLING = SamplingParameters(max_tokens=1, temperature=0.0, seed=0)
 class Order(IntEnum):
     """What the first rank may ask."""
 
-    START = 0
     STEP = 1
     COPY = 2
     CLEAR = 3
@@ -52,11 +51,6 @@ class EncodedStep:
 
     numbers: np.ndarray
     visual: tuple[torch.Tensor, ...]
-
-
-def encode_start(num_tokens: int, block_size: int) -> np.ndarray:
-    """Ask for a KV cache of so many tokens in blocks of that size."""
-    return np.array([Order.START, num_tokens, block_size], dtype=np.int32)
 
 
 def encode_copies(copies: Iterable[SlotCopy]) -> np.ndarray:

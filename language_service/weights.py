@@ -28,6 +28,7 @@ from common.model_config import ModelConfig
 from common.model_files import list_tensors
 from common.tensor_header import TensorEntry
 from language_service.attention import PAGED_ATTENTION
+from language_service.device_attention import attention_for
 from language_service.sharding import WHOLE_MODEL, Rank, ShardingPlan, check_divides
 from language_service.tensor_names import EMBEDDING, HEAD, language_tensors, tensor_name
 
@@ -107,6 +108,7 @@ def load_language_model(
     refuse(it.foreign)
     model = it.model
     load_tensors(model, it.entries, it.sources, dtype, device)
+    model.set_attn_implementation(attention_for(device))
     model.tie_weights()
     # A buffer that no checkpoint holds; on the meta device it has no values.
     rotary = model.model.rotary_emb

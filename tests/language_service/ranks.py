@@ -95,14 +95,15 @@ def parallel_engine(
     for model, group in zip(models, groups, strict=True):
         parallelise(model, group)
         if group.rank.index:
-            followers.append(RankThread(Follower(model, group)))
+            cache = KvCache.for_model(model, KvBlocks(num_kv_tokens))
+            followers.append(RankThread(Follower(model, cache, group)))
             followers[-1].thread.start()
     head = RecordedHead(models[0].lm_head)
     models[0].lm_head = head
     cache = KvCache.for_model(models[0], KvBlocks(num_kv_tokens))
     ticks = itertools.count()
     engine = LanguageEngine(
-        models[0], NumberTokenizer(), cache, limits, lambda: float(next(ticks)), groups[0]
+        models[0], NumberTokenizer(), cache, limits, lambda: float(next(ticks)), group=groups[0]
     )
     try:
         yield ParallelEngine(engine, head, groups[0], followers)
