@@ -80,6 +80,7 @@ class VisionServiceConfig(StrictModel):
         max_pushes_per_destination: Pictures on their way to one language replica at a time,
             projection included; further ones wait.
         chunk_bytes: Payload of one message of an embedding stream.
+        cuda_graphs: Whether small passes are captured and replayed, on CUDA.
     """
 
     dtype: DTypeName = "auto"
@@ -91,6 +92,7 @@ class VisionServiceConfig(StrictModel):
     decode_threads: PositiveInt = 2
     max_pushes_per_destination: PositiveInt = 32
     chunk_bytes: int = Field(default=1 << 20, ge=64 << 10, le=4 << 20)
+    cuda_graphs: bool = True
 
 
 class LanguageServiceConfig(StrictModel):
@@ -110,6 +112,8 @@ class LanguageServiceConfig(StrictModel):
             other processes' part included; for `kv_tokens: auto`.
         kv_block_size: Tokens of a block of it.
         cuda_graphs: Whether steps of answers alone are captured and replayed, on CUDA.
+        compile: Whether PyTorch compiles the layers, in place of packing weights for the CPU; adds
+            a minute or so to the start, and needs a C++ compiler on CPU.
         prefix_cache: Whether what earlier requests have computed may serve later ones.
         inbox_bytes: Budget for embeddings that are reserved, arriving or in use.
         credit_bytes: Payload of an embedding stream that may be on its way, not yet taken in.
@@ -130,6 +134,7 @@ class LanguageServiceConfig(StrictModel):
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     kv_block_size: PositiveInt = 16
     cuda_graphs: bool = True
+    compile: bool = False
     prefix_cache: bool = True
     inbox_bytes: PositiveInt = 1 << 30
     credit_bytes: int = Field(default=8 << 20, ge=8 << 20)

@@ -80,6 +80,12 @@ class LanguageConfig(StrictModel):
     placement: LanguagePlacementConfig = LanguagePlacementConfig()
     service: LanguageServiceConfig = LanguageServiceConfig()
 
+    @model_validator(mode="after")
+    def _compiles_whole_models(self) -> Self:
+        if self.service.compile and self.placement.tensor_parallel_size > 1:
+            raise ValueError("compile goes with a tensor_parallel_size of 1 alone")
+        return self
+
 
 class RayConfig(StrictModel):
     """How Ray is reached.

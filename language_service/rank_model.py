@@ -11,6 +11,7 @@ from common.devices import choose_device, choose_dtype
 from common.model_config import ModelConfig, load_model_config
 from common.replica_server import ReplicaSpec
 from language_service.block_tables import KvBlocks
+from language_service.compiled_model import compile_layers
 from language_service.kv_cache import KvCache
 from language_service.kv_sizing import CudaMemory, choose_kv_tokens
 from language_service.packed_linear import pack_linears
@@ -58,7 +59,10 @@ def load_rank_model(
     model_config = load_model_config(spec.model_dir)
     model = load_language_model(spec.model_dir, model_config, dtype, device, rank)
     num_bytes = weight_bytes(model)
-    pack_linears(model)
+    if config.compile:
+        compile_layers(model)
+    else:
+        pack_linears(model)
     limits = EngineLimits(
         max_context_tokens=config.context_tokens(model_config.max_context_tokens),
         max_batch_tokens=config.batch_tokens(device.type == "cuda"),

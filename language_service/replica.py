@@ -72,9 +72,8 @@ class LanguageReplica:
         self.engine = LanguageEngine(
             model, tokenizer, cache, loaded.limits, time.monotonic, graphs, group
         )
-        self.inbox = Inbox(
-            config.inbox_bytes, _embedding_format(loaded.config, model.dtype, identity.fingerprint)
-        )
+        accepted = _embedding_format(loaded.config, model.dtype, identity.fingerprint)
+        self.inbox = Inbox(config.inbox_bytes, accepted, is_pinned=device.type == "cuda")
         defaults = AnswerDefaults(config.default_max_tokens, tokenizer.sampling_defaults)
         self._thread = EngineThread(spec.name, self.engine.step, on_crash)
         self.engine.on_work = self._thread.wake

@@ -30,4 +30,4 @@ def test_features_and_tokens_in_bfloat16_come_near_those_in_float32(config: Mode
         tokens = on_card.project(found, mask).float().cpu()
         assert cosine_similarity(tokens, model.project(wanted, mask), dim=-1).min() > 0.98
         scores = on_card.scores(found).cpu()
-        torch.testing.assert_close(scores, model.scores(wanted), atol=0.05, rtol=0.0)
+        torch.testing.assert_close(scores, model.scores(wanted), atol=0.15, rtol=0.0)
