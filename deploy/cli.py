@@ -1,6 +1,7 @@
 """The `dvd` command: serve, ask, demo, version.
 
-Those of operators are in `deploy/operate.py`, the load generator in `deploy/bench/command.py`.
+Those of operators are in `deploy/operate.py`, the load generator in `deploy/bench/command.py`, the
+check of models in `deploy/check_command.py`.
 """
 
 from importlib.metadata import version as installed_version
@@ -15,6 +16,7 @@ from common.model_files import RANDOM_WEIGHTS_NOTE
 from deploy.api_key import find_api_key
 from deploy.ask_options import AskOptions
 from deploy.bench.command import bench
+from deploy.check_command import check
 from deploy.config import DeployConfig, load_config, parse_assignment
 from deploy.console import USAGE_ERROR, console, run, show_error
 from deploy.model import find_model
@@ -34,6 +36,7 @@ app.command()(drain)
 app.command()(roll)
 app.command()(down)
 app.command()(bench)
+app.command()(check)
 
 Model = Annotated[str | None, typer.Argument(help="Model directory or hub id.")]
 ConfigFile = Annotated[

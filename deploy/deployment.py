@@ -17,6 +17,7 @@ from deploy.config import DeployConfig
 from deploy.discovery import Discovery
 from deploy.metrics import SupervisorMetrics
 from deploy.model import find_model
+from deploy.model_check import require_loadable
 from deploy.placement import ReplicaPlan
 from deploy.plan import plan_replicas
 from deploy.replica_keeper import KeptState, ReplicaKeeper
@@ -47,12 +48,12 @@ def find_deployed(config: DeployConfig) -> DeployedModel:
     Raises:
         ConfigError: The default model is not there, or the model cannot be cut for as many GPUs
             as a replica is to have.
-        CheckpointError: There is no such model.
+        CheckpointError: There is no such model, or it would not load.
     """
     directory = find_model(config)
-    # Names what is wrong better than a missing file would.
-    model_config = load_model_config(directory)
-    check_ranks(model_config, config.language.placement.tensor_parallel_size)
+    require_loadable(directory)  # before Ray places what would fail one by one
+    num_ranks = config.language.placement.tensor_parallel_size
+    check_ranks(load_model_config(directory), num_ranks)
     return DeployedModel(config, directory, fingerprint(directory))
 
 

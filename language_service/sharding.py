@@ -167,7 +167,7 @@ def check_divides(text: PreTrainedConfig, num_ranks: int) -> None:
     Raises:
         ConfigError: Names what does not divide, and the sizes that work.
     """
-    problem = _indivisible(text, num_ranks)
+    problem = indivisible(text, num_ranks)
     if problem is not None:
         sizes = ", ".join(map(str, group_sizes(text)))
         raise ConfigError(
@@ -179,10 +179,10 @@ def check_divides(text: PreTrainedConfig, num_ranks: int) -> None:
 def group_sizes(text: PreTrainedConfig) -> tuple[int, ...]:
     """Numbers of GPUs for which a language model can be cut, 1 first."""
     sizes = range(1, min(LARGEST_GROUP, text.num_attention_heads) + 1)
-    return tuple(size for size in sizes if _indivisible(text, size) is None)
+    return tuple(size for size in sizes if indivisible(text, size) is None)
 
 
-def _indivisible(text: PreTrainedConfig, num_ranks: int) -> str | None:
+def indivisible(text: PreTrainedConfig, num_ranks: int) -> str | None:
     """The first number of a model that so many ranks do not divide, in words."""
     numbers = {"attention heads": text.num_attention_heads, **_widths(text)}
     for name, number in numbers.items():

@@ -29,7 +29,7 @@ from common.model_files import list_tensors
 from common.tensor_header import TensorEntry
 from language_service.attention import PAGED_ATTENTION
 from language_service.device_attention import attention_for
-from language_service.sharding import WHOLE_MODEL, Rank, ShardingPlan, check_divides
+from language_service.sharding import WHOLE_MODEL, Rank, ShardingPlan, check_divides, indivisible
 from language_service.tensor_names import EMBEDDING, HEAD, language_tensors, tensor_name
 
 SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "gpt_oss")
@@ -117,6 +117,15 @@ def load_language_model(
     return model
 
 
+def ranks_obstacle(config: ModelConfig, num_ranks: int) -> str | None:
+    """What keeps the language model from being cut for so many GPUs, in words; None for nothing.
+
+    Raises:
+        CheckpointError: An unsupported architecture.
+    """
+    return indivisible(_text_config(config), num_ranks)
+
+
 def prepare_language_model(
     config: ModelConfig,
     tensors: Mapping[str, TensorEntry],
@@ -131,8 +140,7 @@ def prepare_language_model(
     """
     own = language_tensors(tensors)
     entries = own.entries
-    text = _text_config(config)
-    text.tie_word_embeddings = text.tie_word_embeddings and HEAD not in entries
+    text = _text_config_of(config, entries)
     if text.tie_word_embeddings and EMBEDDING in entries:
         entries[HEAD] = entries[EMBEDDING]
     plan = ShardingPlan(text, rank)
@@ -144,6 +152,24 @@ def prepare_language_model(
         {name: _source(entries, name, tensor, plan) for name, tensor in model.state_dict().items()},
         own.foreign,
     )
+
+
+def empty_language_model(
+    config: ModelConfig, tensors: Mapping[str, TensorEntry], rank: Rank = WHOLE_MODEL
+) -> PreTrainedModel:
+    """Build what one rank holds of the language model on the meta device, in bfloat16.
+
+    Args:
+        config: Of the checkpoint.
+        tensors: All of its tensors, by name; they say whether the head is one of its own.
+        rank: Which part.
+
+    Raises:
+        CheckpointError: An unsupported architecture.
+        ConfigError: It cannot be cut for so many ranks.
+    """
+    text = _text_config_of(config, language_tensors(tensors).entries)
+    return _empty_model(ShardingPlan(text, rank).narrow_config, torch.bfloat16, rank)
 
 
 def check_ranks(config: ModelConfig, num_ranks: int) -> None:
@@ -189,6 +215,13 @@ def _source(
     # An expert's own tensors lack the dimension that counts experts.
     dimension = max(cut.dimension - 1, 0)
     return StackedSource(experts, cut.part, cut.num_parts, dimension)
+
+
+def _text_config_of(config: ModelConfig, entries: Mapping[str, TensorEntry]) -> PreTrainedConfig:
+    """The configuration, its head tied only where the checkpoint has none."""
+    text = _text_config(config)
+    text.tie_word_embeddings = text.tie_word_embeddings and HEAD not in entries
+    return text
 
 
 def _text_config(config: ModelConfig) -> PreTrainedConfig:

@@ -100,7 +100,7 @@ def check_vision_model(config: ModelConfig, tensors: Mapping[str, TensorEntry]) 
         CheckpointError: A vision half that cannot be built.
     """
     naming = _naming(config.layout, tensors)
-    model = _empty_model(config)
+    model = empty_vision_model(config)
     foreign = naming.foreign_tensors(tensors)
     return check_role(model, naming.own_tensors(tensors), _sources(naming, model), foreign)
 
@@ -122,12 +122,17 @@ def load_vision_model(
     entries = list_tensors(directory)
     naming = _naming(config.layout, entries)
     refuse(naming.foreign_tensors(entries))
-    model = _empty_model(config)
+    model = empty_vision_model(config)
     load_tensors(model, naming.own_tensors(entries), _sources(naming, model), dtype, device)
     return model.eval().requires_grad_(False)
 
 
-def _empty_model(config: ModelConfig) -> VisionModel:
+def empty_vision_model(config: ModelConfig) -> VisionModel:
+    """Build the vision half on the meta device.
+
+    Raises:
+        CheckpointError: It cannot be built.
+    """
     with torch.device("meta"):
         return VisionModel(config)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,6 +160,17 @@ def test_a_wrong_key_names_the_nearest(tmp_path: Path) -> None:
     refused = run("serve", "--config", str(config))
     assert refused.returncode == 2
     assert "did you mean router.grpc_port" in " ".join(refused.stderr.split())
+
+
+def test_a_broken_model_is_refused_in_one_sentence(flash_model_dir: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(flash_model_dir, tmp_path / "broken")
+    file = broken / "model.safetensors"
+    os.truncate(file, file.stat().st_size - 1)
+    refused = run("serve", str(broken), "--grpc-port", "0")
+    assert refused.returncode == 1
+    (line,) = refused.stderr.strip().splitlines()
+    assert line.startswith("model.safetensors is truncated: ")
+    assert not refused.stdout
 
 
 def test_the_version_is_shown() -> None:
