@@ -94,10 +94,10 @@ def size_model(check: ModelCheck, config: ModelConfig, card: Card, traffic: Traf
 
 
 def usual_limits() -> StepLimits:
-    """The largest steps that the services take by default."""
+    """The largest steps that the services take on CUDA by default."""
     vision, language = VisionServiceConfig(), LanguageServiceConfig()
-    num_tokens = language.batch_tokens(is_cuda=True)
-    return StepLimits(vision.max_batch_tiles, num_tokens, language.max_sequences)
+    tokens = language.batch_tokens(is_cuda=True)
+    return StepLimits(vision.max_batch_tiles, tokens, language.max_sequences)
 
 
 def write_config(file: Path, model: str, revision: str | None, sizing: ModelSizing) -> None:
@@ -124,7 +124,11 @@ def write_config(file: Path, model: str, revision: str | None, sizing: ModelSizi
         **({"revision": revision} if revision else {}),
         "device": "cuda",
         "vision": {"placement": {"replicas": sizing.ratio.vision}},
-        "language": {"placement": language, "service": {"kv_tokens": choice.kv_tokens}},
+        "language": {
+            "placement": language,
+            # The replica measures what a step takes, and holds as many tokens as are left room for.
+            "service": {"gpu_memory_utilization": sizing.card.utilization},
+        },
     }
     head = (
         f"# By dvd check for GPUs of {sizing.card.memory_bytes / 2**30:g} GiB. "

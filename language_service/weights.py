@@ -27,11 +27,12 @@ from common.errors import CheckpointError
 from common.model_config import ModelConfig
 from common.model_files import list_tensors
 from common.tensor_header import TensorEntry
-from language_service.attention import PAGED_ATTENTION
 from language_service.device_attention import attention_for
 from language_service.sharding import WHOLE_MODEL, Rank, ShardingPlan, check_divides, indivisible
 from language_service.tensor_names import EMBEDDING, HEAD, language_tensors, tensor_name
 
+# Of a module that is only counted.
+NO_DEVICE = torch.device("meta")
 SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "gpt_oss")
 # "longrope" is not here: its frequencies depend on the longest sequence of a batch.
 SUPPORTED_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
@@ -76,7 +77,7 @@ def check_language_model(
         CheckpointError: An unsupported architecture, of which no module can be built.
         ConfigError: It cannot be cut for so many ranks.
     """
-    it = prepare_language_model(config, tensors, torch.bfloat16, rank)
+    it = prepare_language_model(config, tensors, torch.bfloat16, rank, NO_DEVICE)
     return check_role(it.model, it.entries, it.sources, it.foreign)
 
 
@@ -104,11 +105,10 @@ def load_language_model(
             misshapen or of unknown purpose; the message names it.
         ConfigError: It cannot be cut for so many ranks.
     """
-    it = prepare_language_model(config, list_tensors(directory), dtype, rank)
+    it = prepare_language_model(config, list_tensors(directory), dtype, rank, device)
     refuse(it.foreign)
     model = it.model
     load_tensors(model, it.entries, it.sources, dtype, device)
-    model.set_attn_implementation(attention_for(device))
     model.tie_weights()
     # A buffer that no checkpoint holds; on the meta device it has no values.
     rotary = model.model.rotary_emb
@@ -130,9 +130,17 @@ def prepare_language_model(
     config: ModelConfig,
     tensors: Mapping[str, TensorEntry],
     dtype: torch.dtype,
-    rank: Rank = WHOLE_MODEL,
+    rank: Rank,
+    device: torch.device,
 ) -> PreparedModel:
     """Build the model on the meta device and say what fills it.
+
+    Args:
+        config: Of the checkpoint.
+        tensors: All of its tensors, by name.
+        dtype: Element type to hold.
+        rank: Which part of the model is meant.
+        device: Where it is to run.
 
     Raises:
         CheckpointError: An unsupported architecture.
@@ -144,7 +152,7 @@ def prepare_language_model(
     if text.tie_word_embeddings and EMBEDDING in entries:
         entries[HEAD] = entries[EMBEDDING]
     plan = ShardingPlan(text, rank)
-    model = _empty_model(plan.narrow_config, dtype, rank)
+    model = _empty_model(plan.narrow_config, dtype, rank, device)
     return PreparedModel(
         plan.narrow_config,
         model,
@@ -169,7 +177,8 @@ def empty_language_model(
         ConfigError: It cannot be cut for so many ranks.
     """
     text = _text_config_of(config, language_tensors(tensors).entries)
-    return _empty_model(ShardingPlan(text, rank).narrow_config, torch.bfloat16, rank)
+    narrow = ShardingPlan(text, rank).narrow_config
+    return _empty_model(narrow, torch.bfloat16, rank, NO_DEVICE)
 
 
 def check_ranks(config: ModelConfig, num_ranks: int) -> None:
@@ -182,11 +191,13 @@ def check_ranks(config: ModelConfig, num_ranks: int) -> None:
     check_divides(_text_config(config), num_ranks)
 
 
-def _empty_model(text: PreTrainedConfig, dtype: torch.dtype, rank: Rank) -> PreTrainedModel:
-    """The module of one rank on the meta device."""
+def _empty_model(
+    text: PreTrainedConfig, dtype: torch.dtype, rank: Rank, device: torch.device
+) -> PreTrainedModel:
+    """The module of one rank on the meta device, for the one where it is to run."""
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            text, attn_implementation=PAGED_ATTENTION, dtype=dtype
+            text, attn_implementation=attention_for(device), dtype=dtype
         )
         if rank.size > 1:
             # The one layer whose width the configuration does not tell apart from another's.

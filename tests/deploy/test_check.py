@@ -89,10 +89,12 @@ def test_a_share_without_a_router_is_a_mistake(tmp_path: Path) -> None:
 def test_the_configuration_that_it_writes_is_one(tmp_path: Path, size: str) -> None:
     directory = published(size, tmp_path)
     file = tmp_path / "dvd.yaml"
-    found = checked(directory, "--write-config", str(file))["sizing"]["suggested"]
+    flags = ["--write-config", str(file), "--gpu-memory-utilization", "0.8"]
+    found = checked(directory, *flags)["sizing"]["suggested"]
     config = load_config(file, {})
     assert config.model == str(directory)
     assert config.device == "cuda"
+    assert config.language.service.gpu_memory_utilization == 0.8
     assert config.vision.placement.replicas == found["vision_replicas"]
     assert config.language.placement.replicas == found["language_replicas"]
     shown = CliRunner().invoke(app, ["serve", "--config", str(file), "--print-config"])
