@@ -91,6 +91,7 @@ class PlacedReplica:
         found = find_actor(plan.actor_name) if is_detached else None
         self.is_adopted = found is not None
         self.actor: Any = found or self._start(self._reserve(patience_seconds))
+        self.num_ranks = _num_bundles(plan.actor_name) if self.is_adopted else plan.num_ranks
 
     def kill(self) -> None:
         """End the actor for good and give its resources back."""
@@ -146,6 +147,10 @@ def find_actor(name: str) -> Any | None:
         return ray.get_actor(name)
     except ValueError:
         return None
+
+
+def _num_bundles(name: str) -> int:
+    return len(get_placement_group(name).bundle_specs)
 
 
 def remove_group(name: str) -> None:
