@@ -45,12 +45,14 @@ EXPERT_TENSORS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
+class PreparedModel:
     """A model on the meta device and where its parameters come from.
 
     Attributes:
         text: Its configuration, that of one rank.
+        model: On the meta device.
         entries: The tensors of this role, by checkpoint name.
+        sources: For each of its parameters where the values come from.
         foreign: Of `LanguageTensors`.
     """
 
@@ -75,7 +77,7 @@ def check_language_model(
         CheckpointError: An unsupported architecture, of which no module can be built.
         ConfigError: It cannot be cut for so many ranks.
     """
-    it = _prepare(config, tensors, torch.bfloat16, rank, NO_DEVICE)
+    it = prepare_language_model(config, tensors, torch.bfloat16, rank, NO_DEVICE)
     return check_role(it.model, it.entries, it.sources, it.foreign)
 
 
@@ -103,7 +105,7 @@ def load_language_model(
             misshapen or of unknown purpose; the message names it.
         ConfigError: It cannot be cut for so many ranks.
     """
-    it = _prepare(config, list_tensors(directory), dtype, rank, device)
+    it = prepare_language_model(config, list_tensors(directory), dtype, rank, device)
     refuse(it.foreign)
     model = it.model
     load_tensors(model, it.entries, it.sources, dtype, device)
@@ -124,13 +126,26 @@ def ranks_obstacle(config: ModelConfig, num_ranks: int) -> str | None:
     return indivisible(_text_config(config), num_ranks)
 
 
-def _prepare(
+def prepare_language_model(
     config: ModelConfig,
     tensors: Mapping[str, TensorEntry],
     dtype: torch.dtype,
     rank: Rank,
     device: torch.device,
-) -> _Prepared:
+) -> PreparedModel:
+    """Build the model on the meta device and say what fills it.
+
+    Args:
+        config: Of the checkpoint.
+        tensors: All of its tensors, by name.
+        dtype: Element type to hold.
+        rank: Which part of the model is meant.
+        device: Where it is to run.
+
+    Raises:
+        CheckpointError: An unsupported architecture.
+        ConfigError: It cannot be cut for so many ranks.
+    """
     own = language_tensors(tensors)
     entries = own.entries
     text = _text_config_of(config, entries)
@@ -138,7 +153,7 @@ def _prepare(
         entries[HEAD] = entries[EMBEDDING]
     plan = ShardingPlan(text, rank)
     model = _empty_model(plan.narrow_config, dtype, rank, device)
-    return _Prepared(
+    return PreparedModel(
         plan.narrow_config,
         model,
         {entry.name: entry for entry in entries.values()},
