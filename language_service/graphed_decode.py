@@ -29,8 +29,10 @@ from language_service.scheduler import EngineLimits
 
 log = logging.getLogger(__name__)
 
-# Experts of other kinds ask the device how many tokens each has, which no capture survives.
-CAPTURABLE_EXPERTS = ("grouped_mm", "batched_mm")
+# Experts that never ask the device how many tokens each has, which no capture survives. Grouped
+# products are PyTorch's own in bfloat16 alone; in other types it asks.
+CAPTURABLE_EXPERTS, GROUPED_EXPERTS = "batched_mm", "grouped_mm"
+GROUPED_DTYPE = torch.bfloat16
 
 
 def may_capture(model: PreTrainedModel) -> bool:
@@ -38,9 +40,12 @@ def may_capture(model: PreTrainedModel) -> bool:
     config = model.config
     if config._attn_implementation != PAGED_ATTENTION_DEVICE:
         return False
+    if not any(name.endswith("experts") for name, _ in model.named_modules()):
+        return True
     experts = getattr(config, "_experts_implementation", None)
-    has_experts = any(name.endswith("experts") for name, _ in model.named_modules())
-    return not has_experts or experts in CAPTURABLE_EXPERTS
+    if experts == GROUPED_EXPERTS:
+        return model.dtype is GROUPED_DTYPE
+    return bool(experts == CAPTURABLE_EXPERTS)
 
 
 def choose_graphs(

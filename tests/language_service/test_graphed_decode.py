@@ -123,7 +123,10 @@ def test_other_attention_is_not_captured(
 def test_experts_are_captured_only_where_they_never_ask_back(kind: str) -> None:
     device = build_language_model(kind, PAGED_ATTENTION_DEVICE)
     device.set_experts_implementation("grouped_mm")
-    assert may_capture(device)
+    assert not may_capture(device)
+    assert may_capture(device.to(torch.bfloat16))
+    device.set_experts_implementation("batched_mm")
+    assert may_capture(device.float())
     device.set_experts_implementation("eager")
     assert not may_capture(device)
     assert not may_capture(build_language_model(kind, PAGED_ATTENTION))
