@@ -36,8 +36,11 @@ GROUPED_DTYPE = torch.bfloat16
 
 
 def may_capture(model: PreTrainedModel) -> bool:
-    """Whether steps of a model can be captured: its attention and its experts never ask back."""
+    """Whether steps of a model can be captured: nothing in it asks the device for a number."""
     config = model.config
+    # Dynamic rotary embeddings ask for the largest position.
+    if config.rope_parameters["rope_type"] == "dynamic":
+        return False
     if config._attn_implementation != PAGED_ATTENTION_DEVICE:
         return False
     if not any(name.endswith("experts") for name, _ in model.named_modules()):
@@ -55,7 +58,7 @@ def choose_graphs(
     if not is_wanted or model.device.type != "cuda":
         return None
     if not may_capture(model):
-        log.warning("Decode steps are not captured: the experts ask the device back.")
+        log.warning("Decode steps are not captured: experts or rotary embeddings ask the device.")
         return None
     max_tokens = min(limits.max_context_tokens, kv_cache.blocks.num_tokens)
     return GraphedDecode(model, kv_cache, limits.max_sequences, max_tokens, CudaCapture())

@@ -3,6 +3,7 @@
 The capture of these tests runs the step again at every replay, which is what a graph does.
 """
 
+import copy
 import itertools
 import logging
 
@@ -21,6 +22,7 @@ from language_service.kv_cache import KvCache
 from language_service.scheduler import EngineLimits
 from tests.captures import RunAgain, never
 from tests.language_service.harness import (
+    CONFIG,
     LIMITS,
     NumberTokenizer,
     build_model,
@@ -117,6 +119,12 @@ def test_other_attention_is_not_captured(
 ) -> None:
     assert may_capture(device_model)
     assert not may_capture(model)
+
+
+def test_rotary_embeddings_that_ask_for_the_longest_are_not_captured() -> None:
+    config = copy.deepcopy(CONFIG)
+    config.rope_parameters = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}
+    assert not may_capture(build_model(PAGED_ATTENTION_DEVICE, config))
 
 
 @pytest.mark.parametrize("kind", ["qwen3_moe", "gpt_oss"])
