@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu_ceilings import CARD, TINY, Ceilings, measure_ceilings, seconds_of
-from benchmarks.gpu_language import TimedLanguage
+from benchmarks.gpu_ceilings import CARD, TINY, measure_ceilings, seconds_of
+from benchmarks.gpu_language import TimedGenerate, TimedLanguage
 from benchmarks.gpu_models import (
     SHAPES,
     GpuShape,
@@ -30,6 +30,7 @@ from benchmarks.gpu_models import (
 )
 from benchmarks.gpu_roles import ARMS, RolesOnOneDevice
 from common.result import Goal, Result
+from language_service.compiled_model import compile_layers
 from vision_service.engine import VisionEngine
 
 GENERATE = "GPU: decode tokens/s at batch 1 vs HF generate (8B shape)"
@@ -45,23 +46,23 @@ NUM_REQUESTS = 12
 
 
 class GpuBenchmark:
-    """All measurements on one device.
+    """All measurements on one device; its own limits first.
 
     Args:
         device: Which.
         repeat: Measurements of each.
         result: Gets the rows.
+        compiles: Whether the engine's layers are compiled; those of `generate` never are.
     """
 
-    def __init__(self, device: torch.device, repeat: int, result: Result) -> None:
+    def __init__(
+        self, device: torch.device, repeat: int, result: Result, compiles: bool = False
+    ) -> None:
+        self._compiles = compiles
         self._device, self._repeat, self._result = device, repeat, result
         self._dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        self._ceilings = Ceilings(1.0, 1.0)
-
-    def ceilings(self) -> None:
-        """The device's own limits; first."""
-        sizes = CARD if self._device.type == "cuda" else TINY
-        self._ceilings = measure_ceilings(self._device, self._dtype, sizes, self._repeat)
+        sizes = CARD if device.type == "cuda" else TINY
+        self._ceilings = measure_ceilings(device, self._dtype, sizes, repeat)
         self._row("device", "matrix product", self._ceilings.flops / 1e12, "TFLOP/s")
         self._row("device", "copy, read and written", self._ceilings.bandwidth / 1e9, "GB/s")
 
@@ -69,13 +70,16 @@ class GpuBenchmark:
         """Everything of one size; the goals' values by their names."""
         found = {VIT: self._vit(shape)}
         model = language_model(shape, self._dtype, self._device)
+        generate = TimedGenerate(model, shape, self._repeat)
+        theirs = {batch: generate.decode_rate(batch) for batch in BATCHES}
+        if self._compiles:
+            compile_layers(model)
         language = TimedLanguage(model, shape, self._repeat, max(BATCHES))
         seconds = language.prefill_seconds()
         found[PREFILL] = prefill_flops(shape, shape.prompt) / seconds / self._ceilings.flops
         self._row(shape.name, f"prefill of {shape.prompt} tokens", seconds * 1e3, "ms")
         self._row(shape.name, "prefill vs matrix product", found[PREFILL], "share")
         ours = {batch: language.decode_rate(batch) for batch in BATCHES}
-        theirs = {batch: language.generate_rate(batch) for batch in BATCHES}
         for batch in BATCHES:
             self._row(shape.name, f"decode, batch {batch}", ours[batch], "tokens/s")
             self._row(shape.name, f"generate, batch {batch}", theirs[batch], "tokens/s")
@@ -123,14 +127,19 @@ def reason_for_none(device: torch.device | None, sizes: list[str]) -> str | None
     return None if GOAL_SIZE in sizes else f"the {GOAL_SIZE} shape was not measured"
 
 
-def measure(device: torch.device | None, sizes: list[str], repeat: int, result: Result) -> None:
+def measure(
+    device: torch.device | None,
+    sizes: list[str],
+    repeat: int,
+    result: Result,
+    compiles: bool = False,
+) -> None:
     """Fill in rows and goals."""
     reason, found = reason_for_none(device, sizes), dict[str, float]()
     if device is not None:
         is_card = device.type == "cuda"
         result.device = torch.cuda.get_device_name(device) if is_card else None
-        benchmark = GpuBenchmark(device, repeat, result)
-        benchmark.ceilings()
+        benchmark = GpuBenchmark(device, repeat, result, compiles)
         for size in sizes:
             of_size = benchmark.measure(SHAPES[size])
             found = of_size if size == GOAL_SIZE else found
@@ -147,6 +156,7 @@ def main() -> None:
         "--size", choices=tuple(SHAPES), action="append", help="repeatable; 1B and 8B if left out"
     )
     parser.add_argument("--repeat", type=int, default=5, help="measurements of each")
+    parser.add_argument("--compile", action="store_true", help="compile the engine's layers")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     arguments = parser.parse_args()
     has_card = torch.cuda.is_available()
@@ -155,7 +165,8 @@ def main() -> None:
     if device is None:
         print("Nothing is measured: this machine has no CUDA device that PyTorch can use.")
     result = Result()
-    measure(device, arguments.size or ["1B", "8B"], arguments.repeat, result)
+    sizes = arguments.size or ["1B", "8B"]
+    measure(device, sizes, arguments.repeat, result, arguments.compile)
     result.report(arguments.json)
 
 

@@ -35,11 +35,49 @@ class NoText:
         return Detokenizer(lambda _: "")
 
 
-class TimedLanguage:
-    """One model behind the engine and behind `generate`.
+class TimedGenerate:
+    """One model behind transformers' `generate`.
 
     Args:
-        model: On its device.
+        model: On its device; its attention is set to PyTorch's own.
+        shape: Of it.
+        repeat: Measurements of each; medians count.
+    """
+
+    def __init__(self, model: PreTrainedModel, shape: GpuShape, repeat: int) -> None:
+        self._model, self._shape, self._repeat = model, shape, repeat
+        model.set_attn_implementation("sdpa")
+
+    def decode_rate(self, batch: int) -> float:
+        """Tokens a second: what longer answers take more than shorter ones."""
+        few, many = self._shape.answer // 4, self._shape.answer
+        prompts = torch.stack(
+            [prompt_ids(self._shape, self._shape.context, i) for i in range(batch)]
+        )
+        prompts = prompts.to(self._model.device)
+        times = [self._seconds(prompts, number) for number in (few, many)]
+        return batch * (many - few) / max(times[1] - times[0], 1e-9)
+
+    def _seconds(self, prompts: torch.Tensor, num_tokens: int) -> float:
+        return seconds_of(
+            lambda: self._model.generate(
+                prompts,
+                attention_mask=torch.ones_like(prompts),
+                max_new_tokens=num_tokens,
+                min_new_tokens=num_tokens,
+                do_sample=False,
+                pad_token_id=0,
+            ),
+            self._model.device,
+            self._repeat,
+        )
+
+
+class TimedLanguage:
+    """One model behind the engine.
+
+    Args:
+        model: On its device; its attention is set to the engine's own.
         shape: Of it.
         repeat: Measurements of each; medians count.
         max_batch: Most answers at a time.
@@ -48,7 +86,7 @@ class TimedLanguage:
     def __init__(
         self, model: PreTrainedModel, shape: GpuShape, repeat: int, max_batch: int
     ) -> None:
-        self._model, self._shape, self._repeat = model, shape, repeat
+        self._shape, self._repeat = shape, repeat
         self._numbers = itertools.count()
         self.device = model.device
         longest = max(shape.prompt, shape.context) + shape.answer + 1
@@ -85,33 +123,6 @@ class TimedLanguage:
         self._decode(batch)
         return statistics.median(self._decode(batch) for _ in range(self._repeat))
 
-    def generate_rate(self, batch: int) -> float:
-        """The same of `generate`: what longer answers take more than shorter ones."""
-        used = self._model.config._attn_implementation
-        self._model.set_attn_implementation("sdpa")
-        try:
-            few, many = self._shape.answer // 4, self._shape.answer
-            prompts = torch.stack([self._ids(self._shape.context) for _ in range(batch)])
-            prompts = prompts.to(self.device)
-            times = [self._generate_seconds(prompts, number) for number in (few, many)]
-        finally:
-            self._model.set_attn_implementation(used)
-        return batch * (many - few) / max(times[1] - times[0], 1e-9)
-
-    def _generate_seconds(self, prompts: torch.Tensor, num_tokens: int) -> float:
-        return seconds_of(
-            lambda: self._model.generate(
-                prompts,
-                attention_mask=torch.ones_like(prompts),
-                max_new_tokens=num_tokens,
-                min_new_tokens=num_tokens,
-                do_sample=False,
-                pad_token_id=0,
-            ),
-            self.device,
-            self._repeat,
-        )
-
     def _decode(self, batch: int) -> float:
         answers: list[list[EngineEvent]] = [[] for _ in range(batch)]
         for events in answers:
@@ -125,11 +136,14 @@ class TimedLanguage:
         return (_num_tokens(answers) - before) / (time.perf_counter() - began)
 
     def _prompt(self, num_tokens: int) -> Prompt:
-        return Prompt((TextSegment(tuple(self._ids(num_tokens).tolist())),))
+        ids = prompt_ids(self._shape, num_tokens, next(self._numbers))
+        return Prompt((TextSegment(tuple(ids.tolist())),))
 
-    def _ids(self, num_tokens: int) -> torch.Tensor:
-        source = torch.Generator().manual_seed(next(self._numbers))
-        return torch.randint(1, self._shape.text.vocab_size, (num_tokens,), generator=source)
+
+def prompt_ids(shape: GpuShape, num_tokens: int, number: int) -> torch.Tensor:
+    """Random ids [num_tokens] of a prompt, others for each number."""
+    source = torch.Generator().manual_seed(number)
+    return torch.randint(1, shape.text.vocab_size, (num_tokens,), generator=source)
 
 
 def _num_tokens(answers: list[list[EngineEvent]]) -> int:

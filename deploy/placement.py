@@ -1,6 +1,8 @@
 """Place one replica: a placement group, and in it a named actor.
 
 One group per replica keeps a replica's bundles together and lets Ray restart the actor in place.
+The named actor has the first bundle; where a replica has several ranks, it starts the others in
+those that follow, on the same node.
 """
 
 from collections.abc import Mapping
@@ -37,6 +39,7 @@ class ReplicaPlan:
         num_gpus: GPUs, settled.
         fingerprint: Of the model that it is to serve.
         env_vars: Environment of its process.
+        num_ranks: Processes that it is made of, each with these CPUs and GPUs.
     """
 
     name: str
@@ -47,6 +50,7 @@ class ReplicaPlan:
     num_gpus: float
     fingerprint: str
     env_vars: Mapping[str, str]
+    num_ranks: int = 1
 
     @property
     def actor_name(self) -> str:
@@ -94,12 +98,15 @@ class PlacedReplica:
         if plan.num_gpus:
             bundle["GPU"] = plan.num_gpus
         group: PlacementGroup = placement_group(
-            [bundle], strategy="STRICT_PACK", name=plan.actor_name, lifetime=self._lifetime
+            [bundle] * plan.num_ranks,
+            strategy="STRICT_PACK",
+            name=plan.actor_name,
+            lifetime=self._lifetime,
         )
         if not group.wait(patience_seconds):
             remove_placement_group(group)
             raise UnavailableError(
-                f"Ray has no room for {plan.name}: it asks for {bundle}; "
+                f"Ray has no room for {plan.name}: it asks for {bundle}{_times(plan.num_ranks)}; "
                 f"available are {_available()}."
             )
         return group
@@ -114,7 +121,9 @@ class PlacedReplica:
             max_restarts=plan.placement.max_restarts,
             max_task_retries=0,
             runtime_env={"env_vars": dict(plan.env_vars)},
-            scheduling_strategy=PlacementGroupSchedulingStrategy(group),
+            scheduling_strategy=PlacementGroupSchedulingStrategy(
+                group, placement_group_bundle_index=0
+            ),
         )
         return options.remote(*plan.arguments)
 
@@ -135,6 +144,10 @@ def remove_group(name: str) -> None:
     """Remove the placement group of that name, if there is one."""
     with suppress(ValueError):
         remove_placement_group(get_placement_group(name))
+
+
+def _times(num_ranks: int) -> str:
+    return "" if num_ranks == 1 else f" {num_ranks} times on one node"
 
 
 def _available() -> dict[str, float]:

@@ -6,19 +6,19 @@ the memory of the largest, and every such step is padded to the next of them. Wh
 never changes: inputs are in `DecodeRecords`, keys and values in the cache, logits where the capture
 put them.
 
-How to capture is handed in. `CudaCapture` **has never run on a card**; a capture that calls the
-step again each time does the same on any device, and is what tests on a CPU use.
+How to capture is handed in (`common/device_graphs.py`). **It has never run on a card.**
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from common.device_graphs import CudaCapture, Step, StepCapture
 from language_service.attention_step import AttentionStep, StepMasks, attention_step
 from language_service.decode_records import DecodeRecords, DecodeRow, graph_size, graph_sizes
 from language_service.device_attention import PAGED_ATTENTION_DEVICE
@@ -31,52 +31,6 @@ log = logging.getLogger(__name__)
 
 # Experts of other kinds ask the device how many tokens each has, which no capture survives.
 CAPTURABLE_EXPERTS = ("grouped_mm", "batched_mm")
-WARM_UP_RUNS = 2
-
-Step = Callable[[], torch.Tensor]
-
-
-class StepCapture(Protocol):
-    """Makes a step repeatable."""
-
-    def __call__(self, step: Step) -> Step:
-        """Capture a step.
-
-        Args:
-            step: Reads its inputs where they will be at every replay, and returns its outcome.
-
-        Returns:
-            Runs it again; the outcome is valid until the next.
-
-        Raises:
-            RuntimeError: It cannot be captured.
-        """
-
-
-class CudaCapture:
-    """Captures CUDA graphs that share one pool of memory."""
-
-    def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
-
-    def __call__(self, step: Step) -> Step:
-        """See `StepCapture`; runs the step a few times first, so that every kernel is compiled."""
-        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
-            for _ in range(WARM_UP_RUNS):
-                step()
-        torch.cuda.current_stream().wait_stream(beside)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads, such as those that copy pictures, may go on meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            outcome = step()
-
-        def replay() -> torch.Tensor:
-            graph.replay()
-            return outcome
-
-        return replay
 
 
 def may_capture(model: PreTrainedModel) -> bool:

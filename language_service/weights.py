@@ -27,12 +27,11 @@ from common.errors import CheckpointError
 from common.model_config import ModelConfig
 from common.model_files import list_tensors
 from common.tensor_header import TensorEntry
+from language_service.attention import PAGED_ATTENTION
 from language_service.device_attention import attention_for
 from language_service.sharding import WHOLE_MODEL, Rank, ShardingPlan, check_divides, indivisible
 from language_service.tensor_names import EMBEDDING, HEAD, language_tensors, tensor_name
 
-# Of a module that is only counted.
-NO_DEVICE = torch.device("meta")
 SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "gpt_oss")
 # "longrope" is not here: its frequencies depend on the longest sequence of a batch.
 SUPPORTED_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
@@ -45,12 +44,14 @@ EXPERT_TENSORS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
+class PreparedModel:
     """A model on the meta device and where its parameters come from.
 
     Attributes:
         text: Its configuration, that of one rank.
+        model: On the meta device.
         entries: The tensors of this role, by checkpoint name.
+        sources: For each of its parameters where the values come from.
         foreign: Of `LanguageTensors`.
     """
 
@@ -75,7 +76,7 @@ def check_language_model(
         CheckpointError: An unsupported architecture, of which no module can be built.
         ConfigError: It cannot be cut for so many ranks.
     """
-    it = _prepare(config, tensors, torch.bfloat16, rank, NO_DEVICE)
+    it = prepare_language_model(config, tensors, torch.bfloat16, rank)
     return check_role(it.model, it.entries, it.sources, it.foreign)
 
 
@@ -103,10 +104,11 @@ def load_language_model(
             misshapen or of unknown purpose; the message names it.
         ConfigError: It cannot be cut for so many ranks.
     """
-    it = _prepare(config, list_tensors(directory), dtype, rank, device)
+    it = prepare_language_model(config, list_tensors(directory), dtype, rank)
     refuse(it.foreign)
     model = it.model
     load_tensors(model, it.entries, it.sources, dtype, device)
+    model.set_attn_implementation(attention_for(device))
     model.tie_weights()
     # A buffer that no checkpoint holds; on the meta device it has no values.
     rotary = model.model.rotary_emb
@@ -124,21 +126,26 @@ def ranks_obstacle(config: ModelConfig, num_ranks: int) -> str | None:
     return indivisible(_text_config(config), num_ranks)
 
 
-def _prepare(
+def prepare_language_model(
     config: ModelConfig,
     tensors: Mapping[str, TensorEntry],
     dtype: torch.dtype,
-    rank: Rank,
-    device: torch.device,
-) -> _Prepared:
+    rank: Rank = WHOLE_MODEL,
+) -> PreparedModel:
+    """Build the model on the meta device and say what fills it.
+
+    Raises:
+        CheckpointError: An unsupported architecture.
+        ConfigError: It cannot be cut for so many ranks.
+    """
     own = language_tensors(tensors)
     entries = own.entries
     text = _text_config_of(config, entries)
     if text.tie_word_embeddings and EMBEDDING in entries:
         entries[HEAD] = entries[EMBEDDING]
     plan = ShardingPlan(text, rank)
-    model = _empty_model(plan.narrow_config, dtype, rank, device)
-    return _Prepared(
+    model = _empty_model(plan.narrow_config, dtype, rank)
+    return PreparedModel(
         plan.narrow_config,
         model,
         {entry.name: entry for entry in entries.values()},
@@ -162,8 +169,7 @@ def empty_language_model(
         ConfigError: It cannot be cut for so many ranks.
     """
     text = _text_config_of(config, language_tensors(tensors).entries)
-    narrow = ShardingPlan(text, rank).narrow_config
-    return _empty_model(narrow, torch.bfloat16, rank, NO_DEVICE)
+    return _empty_model(ShardingPlan(text, rank).narrow_config, torch.bfloat16, rank)
 
 
 def check_ranks(config: ModelConfig, num_ranks: int) -> None:
@@ -176,13 +182,11 @@ def check_ranks(config: ModelConfig, num_ranks: int) -> None:
     check_divides(_text_config(config), num_ranks)
 
 
-def _empty_model(
-    text: PreTrainedConfig, dtype: torch.dtype, rank: Rank, device: torch.device
-) -> PreTrainedModel:
-    """The module of one rank on the meta device, for the one where it is to run."""
+def _empty_model(text: PreTrainedConfig, dtype: torch.dtype, rank: Rank) -> PreTrainedModel:
+    """The module of one rank on the meta device."""
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            text, attn_implementation=attention_for(device), dtype=dtype
+            text, attn_implementation=PAGED_ATTENTION, dtype=dtype
         )
         if rank.size > 1:
             # The one layer whose width the configuration does not tell apart from another's.

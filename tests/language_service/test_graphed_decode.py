@@ -10,14 +10,16 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from common.device_graphs import StepCapture
 from common.types import SamplingParameters
 from language_service.attention import PAGED_ATTENTION
 from language_service.block_tables import KvBlocks
 from language_service.device_attention import PAGED_ATTENTION_DEVICE
 from language_service.engine import LanguageEngine
-from language_service.graphed_decode import GraphedDecode, Step, StepCapture, may_capture
+from language_service.graphed_decode import GraphedDecode, may_capture
 from language_service.kv_cache import KvCache
 from language_service.scheduler import EngineLimits
+from tests.captures import RunAgain, never
 from tests.language_service.harness import (
     LIMITS,
     NumberTokenizer,
@@ -35,28 +37,6 @@ pytest.importorskip("triton")
 pytestmark = pytest.mark.skipif(
     torch.cuda.is_available(), reason="tests/gpu runs the kernels on the card itself"
 )
-
-
-class Again:
-    """Runs a step again each time; counts."""
-
-    def __init__(self) -> None:
-        self.num_rows: list[int] = []
-        self.replays: list[int] = []
-
-    def __call__(self, step: Step) -> Step:
-        number = len(step())
-        self.num_rows.append(number)
-
-        def replay() -> torch.Tensor:
-            self.replays.append(number)
-            return step()
-
-        return replay
-
-
-def never(step: Step) -> Step:
-    raise RuntimeError(f"operation not permitted when stream is capturing: {step}")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +59,7 @@ def graphed(
 def test_the_largest_is_captured_first_and_answers_are_those_of_transformers(
     device_model: PreTrainedModel, plain_model: PreTrainedModel
 ) -> None:
-    capture = Again()
+    capture = RunAgain()
     engine = graphed(device_model, capture, EngineLimits(256, 64, max_sequences=4))
     assert capture.num_rows == [4, 2, 1]
     prompts = mixed_prompts((7, 30, 18))
@@ -93,7 +73,7 @@ def test_the_largest_is_captured_first_and_answers_are_those_of_transformers(
 def test_sequences_come_and_go_between_replays(
     device_model: PreTrainedModel, plain_model: PreTrainedModel
 ) -> None:
-    capture = Again()
+    capture = RunAgain()
     engine = graphed(device_model, capture, EngineLimits(256, 64, max_sequences=2))
     lengths = (2, 8, 3)
     prompts = [text_prompt(length * 9, length) for length in lengths]
@@ -112,7 +92,7 @@ def test_drawn_tokens_are_those_of_a_step_that_is_not_captured(
 ) -> None:
     sampling = SamplingParameters(max_tokens=5, temperature=1.0, seed=11)
     texts = []
-    for capture in (Again(), never):
+    for capture in (RunAgain(), never):
         engine = graphed(device_model, capture, EngineLimits(256, 64, max_sequences=2))
         answer = submit(engine, "drawn", text_prompt(20), sampling)
         run(engine)
@@ -150,7 +130,7 @@ def test_experts_are_captured_only_where_they_never_ask_back(kind: str) -> None:
 
 
 def test_sinks_and_windows_are_replayed_too() -> None:
-    capture = Again()
+    capture = RunAgain()
     device = build_language_model("gpt_oss", PAGED_ATTENTION_DEVICE)
     engine = graphed(device, capture, EngineLimits(256, 64, max_sequences=1))
     prompt = text_prompt(25)
