@@ -16,9 +16,11 @@ from torch import nn
 
 from common.checkpoint_problem import CheckpointProblem, ProblemKind, refuse
 from common.errors import CheckpointError
+from common.loading_progress import LoadingProgress, NoProgress
 from common.tensor_header import TensorEntry
 
 LOADABLE_DTYPES = ("F32", "BF16", "F16")
+NO_PROGRESS = NoProgress()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +167,7 @@ def load_tensors(
     sources: Mapping[str, Source],
     dtype: torch.dtype,
     device: torch.device,
+    progress: LoadingProgress = NO_PROGRESS,
 ) -> int:
     """Check, then read every parameter of the module straight to the device.
 
@@ -174,6 +177,7 @@ def load_tensors(
         sources: For each parameter of the module its tensor.
         dtype: Element type to hold.
         device: Where to hold them.
+        progress: Told of every read.
 
     Returns:
         Bytes that were read, as they lie in the files.
@@ -189,6 +193,8 @@ def load_tensors(
         name: torch.empty(tensor.shape, dtype=dtype, device=device)
         for name, tensor in module.state_dict().items()
     }
+    every = [reading for readings in by_file.values() for reading in readings]
+    progress.begin(sum(_num_bytes(each, entries[each.source.name]) for each in every))
     num_bytes = 0
     for file, readings in by_file.items():
         try:
@@ -196,11 +202,20 @@ def load_tensors(
                 for reading in readings:
                     whole = state[reading.parameter]
                     place = whole if reading.place is None else whole[reading.place]
-                    num_bytes += _fill(place, tensors, reading.source)
+                    filled = _fill(place, tensors, reading.source)
+                    progress.add(filled)
+                    num_bytes += filled
         except SafetensorError as cause:
             raise CheckpointError(f"{file.name} is not a valid safetensors file.") from cause
+    progress.end()
     module.load_state_dict(state, strict=True, assign=True)
     return num_bytes
+
+
+def _num_bytes(reading: _Reading, entry: TensorEntry) -> int:
+    """Bytes that a reading takes from its file."""
+    source = reading.source
+    return (entry.end - entry.begin) // source.num_parts if source.is_read else 0
 
 
 def _readings(module: nn.Module, sources: Mapping[str, Source]) -> list[_Reading]:

@@ -16,6 +16,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from common.checkpoint import (
+    NO_PROGRESS,
     RoleCheck,
     Source,
     StackedSource,
@@ -24,6 +25,7 @@ from common.checkpoint import (
 )
 from common.checkpoint_problem import CheckpointProblem, refuse
 from common.errors import CheckpointError
+from common.loading_progress import LoadingProgress
 from common.model_config import ModelConfig
 from common.model_files import list_tensors
 from common.tensor_header import TensorEntry
@@ -86,6 +88,7 @@ def load_language_model(
     dtype: torch.dtype,
     device: torch.device,
     rank: Rank = WHOLE_MODEL,
+    progress: LoadingProgress = NO_PROGRESS,
 ) -> PreTrainedModel:
     """Load the causal language model of a checkpoint, ready for `LanguageEngine`.
 
@@ -98,6 +101,7 @@ def load_language_model(
         dtype: Element type to hold.
         device: Where to hold it.
         rank: Which part of it; sums over the ranks are added by `parallelise`.
+        progress: Told of every read.
 
     Raises:
         CheckpointError: An unsupported architecture, or a tensor that is missing, extra,
@@ -107,7 +111,7 @@ def load_language_model(
     it = prepare_language_model(config, list_tensors(directory), dtype, rank)
     refuse(it.foreign)
     model = it.model
-    load_tensors(model, it.entries, it.sources, dtype, device)
+    load_tensors(model, it.entries, it.sources, dtype, device, progress)
     model.set_attn_implementation(attention_for(device))
     model.tie_weights()
     # A buffer that no checkpoint holds; on the meta device it has no values.
