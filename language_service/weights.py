@@ -15,20 +15,15 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from common.checkpoint import (
-    NO_PROGRESS,
-    RoleCheck,
-    Source,
-    StackedSource,
-    check_role,
-    load_tensors,
-)
+from common.checkpoint import NO_PROGRESS, load_tensors
 from common.checkpoint_problem import CheckpointProblem, refuse
 from common.errors import CheckpointError
 from common.loading_progress import LoadingProgress
 from common.model_config import ModelConfig
 from common.model_files import list_tensors
+from common.role_check import RoleCheck, check_role
 from common.tensor_header import TensorEntry
+from common.tensor_source import Source, StackedSource
 from language_service.attention import PAGED_ATTENTION
 from language_service.device_attention import attention_for
 from language_service.sharding import WHOLE_MODEL, Rank, ShardingPlan, check_divides, indivisible

@@ -11,19 +11,14 @@ from pathlib import Path
 
 import torch
 
-from common.checkpoint import (
-    NO_PROGRESS,
-    RoleCheck,
-    TensorSource,
-    check_role,
-    foreign_problem,
-    load_tensors,
-)
+from common.checkpoint import NO_PROGRESS, load_tensors
 from common.checkpoint_problem import CheckpointProblem, refuse
 from common.loading_progress import LoadingProgress
 from common.model_config import CheckpointLayout, ModelConfig
 from common.model_files import list_tensors
+from common.role_check import RoleCheck, check_role, foreign_problem
 from common.tensor_header import TensorEntry
+from common.tensor_source import TensorSource
 from vision_service.vision_model import VisionModel
 
 ORIGINAL_VISION_PREFIXES = ("vision_model.", "mlp1.", "mlp2.", "pooling_before_gating.", "gating.")

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from common.checkpoint import TensorSource, load_tensors
+from common.checkpoint import load_tensors
 from common.loading_progress import BarProgress, LoggedProgress, loading_progress
 from common.model_files import list_tensors
+from common.tensor_source import TensorSource
 
 GIB = 1 << 30
 

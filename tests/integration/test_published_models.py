@@ -6,10 +6,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from common.checkpoint import RoleCheck
 from common.checkpoint_problem import ProblemKind
 from common.model_config import load_model_config
 from common.model_files import list_tensors
+from common.role_check import RoleCheck
 from common.tensor_header import TensorEntry
 from language_service.weights import check_language_model
 from tests.published_models import (
