@@ -89,11 +89,12 @@ train: $(INSTALLED) ## Train the small model from nothing, into build/training; 
 	$(BIN)/python -m training.train build/training --threads 2
 
 .PHONY: check
-check: $(INSTALLED) ## Lint, types, import contracts, protos
+check: $(INSTALLED) ## Lint, types, import contracts, manifests, protos
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m deploy.manifests.check
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against protos/dvd-v1.binpb
 	rm -rf build/protos && mkdir -p build/protos

@@ -30,7 +30,7 @@ from benchmarks.gpu_models import (
 )
 from benchmarks.gpu_roles import ARMS, RolesOnOneDevice
 from common.result import Goal, Result
-from language_service.compiled_model import compile_layers
+from language_service.model_tuning import tune
 from vision_service.engine import VisionEngine
 
 GENERATE = "GPU: decode tokens/s at batch 1 vs HF generate (8B shape)"
@@ -72,8 +72,7 @@ class GpuBenchmark:
         model = language_model(shape, self._dtype, self._device)
         generate = TimedGenerate(model, shape, self._repeat)
         theirs = {batch: generate.decode_rate(batch) for batch in BATCHES}
-        if self._compiles:
-            compile_layers(model)
+        tune(model, self._compiles)
         language = TimedLanguage(model, shape, self._repeat, max(BATCHES))
         seconds = language.prefill_seconds()
         found[PREFILL] = prefill_flops(shape, shape.prompt) / seconds / self._ceilings.flops

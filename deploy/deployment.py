@@ -52,7 +52,8 @@ def find_deployed(config: DeployConfig) -> DeployedModel:
     """
     directory = find_model(config)
     require_loadable(directory)  # before Ray places what would fail one by one
-    check_ranks(load_model_config(directory), config.language.placement.tensor_parallel_size)
+    num_ranks = config.language.placement.tensor_parallel_size
+    check_ranks(load_model_config(directory), num_ranks)
     return DeployedModel(config, directory, fingerprint(directory))
 
 

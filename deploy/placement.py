@@ -57,6 +57,12 @@ class ReplicaPlan:
         """Its name in Ray."""
         return f"{self.role}/{self.name}"
 
+    @property
+    def bundle(self) -> dict[str, float]:
+        """Resources to reserve, by Ray's names."""
+        gpus = {"GPU": self.num_gpus} if self.num_gpus else {}
+        return {"CPU": self.placement.num_cpus} | gpus | self.placement.resources
+
 
 class PlacedReplica:
     """A replica's actor and its placement group.
@@ -85,6 +91,7 @@ class PlacedReplica:
         found = find_actor(plan.actor_name) if is_detached else None
         self.is_adopted = found is not None
         self.actor: Any = found or self._start(self._reserve(patience_seconds))
+        self.num_ranks = _num_bundles(plan.actor_name) if self.is_adopted else plan.num_ranks
 
     def kill(self) -> None:
         """End the actor for good and give its resources back."""
@@ -94,20 +101,21 @@ class PlacedReplica:
     def _reserve(self, patience_seconds: float) -> PlacementGroup:
         plan = self.plan
         remove_group(plan.actor_name)  # of an actor that is gone
-        bundle = {"CPU": plan.placement.num_cpus}
-        if plan.num_gpus:
-            bundle["GPU"] = plan.num_gpus
+        bundle = plan.bundle
         group: PlacementGroup = placement_group(
             [bundle] * plan.num_ranks,
             strategy="STRICT_PACK",
             name=plan.actor_name,
             lifetime=self._lifetime,
+            bundle_label_selector=[plan.placement.labels] * plan.num_ranks,
         )
         if not group.wait(patience_seconds):
             remove_placement_group(group)
+            where = f" of a node with labels {plan.placement.labels}" * bool(plan.placement.labels)
+            times = "" if plan.num_ranks == 1 else f" {plan.num_ranks} times on one node"
             raise UnavailableError(
-                f"Ray has no room for {plan.name}: it asks for {bundle}{_times(plan.num_ranks)}; "
-                f"available are {_available()}."
+                f"Ray has no room for {plan.name}: it asks for {bundle}{times}{where}; "
+                f"available are {_available(bundle)}."
             )
         return group
 
@@ -118,6 +126,7 @@ class PlacedReplica:
             lifetime=self._lifetime,
             num_cpus=plan.placement.num_cpus,
             num_gpus=plan.num_gpus,
+            resources=plan.placement.resources,
             max_restarts=plan.placement.max_restarts,
             max_task_retries=0,
             runtime_env={"env_vars": dict(plan.env_vars)},
@@ -140,16 +149,16 @@ def find_actor(name: str) -> Any | None:
         return None
 
 
+def _num_bundles(name: str) -> int:
+    return len(get_placement_group(name).bundle_specs)
+
+
 def remove_group(name: str) -> None:
     """Remove the placement group of that name, if there is one."""
     with suppress(ValueError):
         remove_placement_group(get_placement_group(name))
 
 
-def _times(num_ranks: int) -> str:
-    return "" if num_ranks == 1 else f" {num_ranks} times on one node"
-
-
-def _available() -> dict[str, float]:
+def _available(bundle: Mapping[str, float]) -> dict[str, float]:
     resources: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-    return {name: resources.get(name, 0.0) for name in ("CPU", "GPU")}
+    return {name: resources.get(name, 0.0) for name in ("CPU", "GPU", *bundle)}

@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 from transformers import PreTrainedModel
 
+from common.errors import StartupError
 from language_service.block_tables import KvBlocks, SlotCopy
 
 
@@ -63,6 +64,9 @@ class KvCache:
         blocks: Book-keeping of its slots.
         dtype: Element type, that of the model.
         device: Where the model computes.
+
+    Raises:
+        StartupError: It does not fit into memory.
     """
 
     def __init__(
@@ -75,7 +79,14 @@ class KvCache:
         num_slots = blocks.num_tokens + blocks.block_size
         size = (shape.num_layers, 2, shape.num_kv_heads, num_slots, shape.head_dim)
         # Zeroed: a masked key still takes part in a product, and must not be infinite there.
-        self._buffer = torch.zeros(size, dtype=dtype, device=device)
+        try:
+            self._buffer = torch.zeros(size, dtype=dtype, device=device)
+        except RuntimeError as cause:
+            needed = shape.bytes_per_token(dtype) * num_slots / 2**30
+            raise StartupError(
+                f"The device has no memory for a KV cache of {blocks.num_tokens} tokens, which "
+                f"takes {needed:.1f} GiB: lower language.service.kv_tokens, or set it to auto."
+            ) from cause
         self._keys = [self._buffer[layer, 0] for layer in range(shape.num_layers)]
         self._values = [self._buffer[layer, 1] for layer in range(shape.num_layers)]
 

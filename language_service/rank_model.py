@@ -14,10 +14,9 @@ from common.loading_progress import loading_progress
 from common.model_config import ModelConfig, load_model_config
 from common.replica_server import ReplicaSpec
 from language_service.block_tables import KvBlocks
-from language_service.compiled_model import compile_layers
 from language_service.kv_cache import KvCache
 from language_service.kv_sizing import CudaMemory, choose_kv_tokens
-from language_service.packed_linear import pack_linears
+from language_service.model_tuning import tune
 from language_service.parallel_layers import parallelise
 from language_service.rank_group import RankGroup
 from language_service.scheduler import EngineLimits
@@ -64,10 +63,7 @@ def load_rank_model(
     progress = loading_progress(name, time.monotonic, sys.stderr)
     model = load_language_model(spec.model_dir, model_config, dtype, device, rank, progress)
     num_bytes = weight_bytes(model)
-    if config.compile:
-        compile_layers(model)
-    else:
-        pack_linears(model)
+    tune(model, config.compile)
     limits = EngineLimits(
         max_context_tokens=config.context_tokens(model_config.max_context_tokens),
         max_batch_tokens=config.batch_tokens(device.type == "cuda"),

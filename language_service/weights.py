@@ -1,9 +1,8 @@
 """Builds the language model and fills it with its own tensors of the checkpoint, no others.
 
 The model classes are those of transformers, on the meta device until the tensors come, so a
-language replica never holds a byte of the vision transformer. Three ways of naming are read: the
-original checkpoints', transformers' own, and the one transformers wrote before version 5. A rank
-of a tensor-parallel group reads its own part of every tensor (`sharding`).
+language replica never holds a byte of the vision transformer (`tensor_names` tells whose is what).
+A rank of a tensor-parallel group reads its own part of every tensor (`sharding`).
 """
 
 from collections.abc import Mapping
@@ -24,11 +23,12 @@ from common.model_files import list_tensors
 from common.role_check import RoleCheck, check_role
 from common.tensor_header import TensorEntry
 from common.tensor_source import Source, StackedSource
-from language_service.attention import PAGED_ATTENTION
 from language_service.device_attention import attention_for
 from language_service.sharding import WHOLE_MODEL, Rank, ShardingPlan, check_divides, indivisible
 from language_service.tensor_names import EMBEDDING, HEAD, language_tensors, tensor_name
 
+# Of a module that is only counted.
+NO_DEVICE = torch.device("meta")
 SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "gpt_oss")
 # "longrope" is not here: its frequencies depend on the longest sequence of a batch.
 SUPPORTED_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
@@ -46,7 +46,6 @@ class PreparedModel:
 
     Attributes:
         text: Its configuration, that of one rank.
-        model: On the meta device.
         entries: The tensors of this role, by checkpoint name.
         sources: For each of its parameters where the values come from.
         foreign: Of `LanguageTensors`.
@@ -73,7 +72,7 @@ def check_language_model(
         CheckpointError: An unsupported architecture, of which no module can be built.
         ConfigError: It cannot be cut for so many ranks.
     """
-    it = prepare_language_model(config, tensors, torch.bfloat16, rank)
+    it = prepare_language_model(config, tensors, torch.bfloat16, rank, NO_DEVICE)
     return check_role(it.model, it.entries, it.sources, it.foreign)
 
 
@@ -103,11 +102,10 @@ def load_language_model(
             misshapen or of unknown purpose; the message names it.
         ConfigError: It cannot be cut for so many ranks.
     """
-    it = prepare_language_model(config, list_tensors(directory), dtype, rank)
+    it = prepare_language_model(config, list_tensors(directory), dtype, rank, device)
     refuse(it.foreign)
     model = it.model
     load_tensors(model, it.entries, it.sources, dtype, device, progress)
-    model.set_attn_implementation(attention_for(device))
     model.tie_weights()
     # A buffer that no checkpoint holds; on the meta device it has no values.
     rotary = model.model.rotary_emb
@@ -129,9 +127,17 @@ def prepare_language_model(
     config: ModelConfig,
     tensors: Mapping[str, TensorEntry],
     dtype: torch.dtype,
-    rank: Rank = WHOLE_MODEL,
+    rank: Rank,
+    device: torch.device,
 ) -> PreparedModel:
     """Build the model on the meta device and say what fills it.
+
+    Args:
+        config: Of the checkpoint.
+        tensors: All of its tensors, by name.
+        dtype: Element type to hold.
+        rank: Which part of the model is meant.
+        device: Where it is to run.
 
     Raises:
         CheckpointError: An unsupported architecture.
@@ -139,11 +145,11 @@ def prepare_language_model(
     """
     own = language_tensors(tensors)
     entries = own.entries
-    text = _text_config_of(config, entries)
+    text = _text_of(config, entries)
     if text.tie_word_embeddings and EMBEDDING in entries:
         entries[HEAD] = entries[EMBEDDING]
     plan = ShardingPlan(text, rank)
-    model = _empty_model(plan.narrow_config, dtype, rank)
+    model = _empty_model(plan.narrow_config, dtype, rank, device)
     return PreparedModel(
         plan.narrow_config,
         model,
@@ -167,8 +173,9 @@ def empty_language_model(
         CheckpointError: An unsupported architecture.
         ConfigError: It cannot be cut for so many ranks.
     """
-    text = _text_config_of(config, language_tensors(tensors).entries)
-    return _empty_model(ShardingPlan(text, rank).narrow_config, torch.bfloat16, rank)
+    text = _text_of(config, language_tensors(tensors).entries)
+    narrow = ShardingPlan(text, rank).narrow_config
+    return _empty_model(narrow, torch.bfloat16, rank, NO_DEVICE)
 
 
 def check_ranks(config: ModelConfig, num_ranks: int) -> None:
@@ -181,11 +188,13 @@ def check_ranks(config: ModelConfig, num_ranks: int) -> None:
     check_divides(_text_config(config), num_ranks)
 
 
-def _empty_model(text: PreTrainedConfig, dtype: torch.dtype, rank: Rank) -> PreTrainedModel:
-    """The module of one rank on the meta device."""
+def _empty_model(
+    text: PreTrainedConfig, dtype: torch.dtype, rank: Rank, device: torch.device
+) -> PreTrainedModel:
+    """The module of one rank on the meta device, for the one where it is to run."""
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            text, attn_implementation=PAGED_ATTENTION, dtype=dtype
+            text, attn_implementation=attention_for(device), dtype=dtype
         )
         if rank.size > 1:
             # The one layer whose width the configuration does not tell apart from another's.
@@ -216,7 +225,7 @@ def _source(
     return StackedSource(experts, cut.part, cut.num_parts, dimension)
 
 
-def _text_config_of(config: ModelConfig, entries: Mapping[str, TensorEntry]) -> PreTrainedConfig:
+def _text_of(config: ModelConfig, entries: Mapping[str, TensorEntry]) -> PreTrainedConfig:
     """The configuration, its head tied only where the checkpoint has none."""
     text = _text_config(config)
     text.tie_word_embeddings = text.tie_word_embeddings and HEAD not in entries

@@ -1,5 +1,6 @@
 """Attention as a GPU does it, on a CPU: layout, decode kernel, packed prompts; and the engine."""
 
+import copy
 import itertools
 
 import pytest
@@ -12,8 +13,11 @@ from language_service.block_tables import KvBlocks
 from language_service.device_attention import PAGED_ATTENTION_DEVICE, attend_on_device
 from language_service.device_layout import device_layout, has_decode_kernel
 from language_service.device_rows import RowsLayout, SequenceRows
+from language_service.graphed_decode import GraphedDecode
 from language_service.kv_cache import KvCache, KvPlace, KvShape
+from tests.captures import RunAgain
 from tests.language_service.harness import (
+    CONFIG,
     build_engine,
     build_model,
     generate,
@@ -108,3 +112,22 @@ def test_the_engine_answers_as_transformers_does(plain_model: PreTrainedModel) -
     run(engine)
     for prompt, answer in zip(prompts, answers, strict=True):
         assert answer.token_ids == generate(plain_model, prompt, 6)
+
+
+def test_without_a_decode_kernel_an_answer_is_a_prompt_of_one_row() -> None:
+    """Heads of a width that the kernel does not take; there are no graphs then, either."""
+    config = copy.deepcopy(CONFIG)
+    config.head_dim = 24
+    model = build_model(PAGED_ATTENTION_DEVICE, config)
+    cache = KvCache.for_model(model, KvBlocks(64))
+    assert not has_decode_kernel(model, cache)
+    graphs = GraphedDecode(model, cache, 4, 64, RunAgain())
+    graphs.prepare()
+    assert graphs.sizes == ()
+    assert graphs.run([]) is None
+    engine, prompts = build_engine(model), mixed_prompts((18, 33))
+    answers = [submit(engine, str(i), prompt, greedy(4)) for i, prompt in enumerate(prompts)]
+    run(engine)
+    plain = build_model("eager", config)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        assert answer.token_ids == generate(plain, prompt, 4)

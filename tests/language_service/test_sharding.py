@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,13 +49,15 @@ def micro_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def published(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[PublishedModel, Path]:
+    # Every layer is as the next one.
+    model = replace(request.param, text=replace(request.param.text, num_layers=2))
     directory = tmp_path_factory.mktemp("published")
-    return request.param, write_published(request.param, PublishedFormat.ORIGINAL, directory)
+    return model, write_published(model, PublishedFormat.ORIGINAL, directory)
 
 
 def planned(directory: Path, rank: Rank) -> PreparedModel:
     config, tensors = load_model_config(directory), list_tensors(directory)
-    return prepare_language_model(config, tensors, torch.bfloat16, rank)
+    return prepare_language_model(config, tensors, torch.bfloat16, rank, CPU)
 
 
 @pytest.mark.parametrize("num_ranks", [1, 2, 4, 8])
@@ -166,7 +169,7 @@ def test_a_rank_reads_the_bytes_of_its_part_alone(
     tensors = list_tensors(directory)
     whole, parts = (
         [
-            prepare_language_model(config, tensors, torch.float32, Rank(index, size))
+            prepare_language_model(config, tensors, torch.float32, Rank(index, size), CPU)
             for index in range(size)
         ]
         for size in (1, 2)
