@@ -27,8 +27,6 @@ from language_service.device_attention import attention_for
 from language_service.sharding import WHOLE_MODEL, Rank, ShardingPlan, check_divides, indivisible
 from language_service.tensor_names import EMBEDDING, HEAD, language_tensors, tensor_name
 
-# Of a module that is only counted.
-NO_DEVICE = torch.device("meta")
 SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "gpt_oss")
 # "longrope" is not here: its frequencies depend on the longest sequence of a batch.
 SUPPORTED_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
@@ -72,7 +70,7 @@ def check_language_model(
         CheckpointError: An unsupported architecture, of which no module can be built.
         ConfigError: It cannot be cut for so many ranks.
     """
-    it = prepare_language_model(config, tensors, torch.bfloat16, rank, NO_DEVICE)
+    it = prepare_language_model(config, tensors, torch.bfloat16, rank, torch.device("meta"))
     return check_role(it.model, it.entries, it.sources, it.foreign)
 
 
@@ -175,7 +173,7 @@ def empty_language_model(
     """
     text = _text_of(config, language_tensors(tensors).entries)
     narrow = ShardingPlan(text, rank).narrow_config
-    return _empty_model(narrow, torch.bfloat16, rank, NO_DEVICE)
+    return _empty_model(narrow, torch.bfloat16, rank, torch.device("meta"))
 
 
 def check_ranks(config: ModelConfig, num_ranks: int) -> None:
