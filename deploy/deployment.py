@@ -23,6 +23,7 @@ from deploy.plan import plan_replicas
 from deploy.replica_keeper import KeptState, ReplicaKeeper
 from deploy.roster import Roster
 from deploy.router_keeper import RouterKeeper
+from language_service.weights import check_ranks
 from router.server import RouterSettings
 
 
@@ -45,11 +46,14 @@ def find_deployed(config: DeployConfig) -> DeployedModel:
     """Resolve the model that a configuration names.
 
     Raises:
-        ConfigError: The default model is not there.
+        ConfigError: The default model is not there, or the model cannot be cut for as many GPUs
+            as a replica is to have.
         CheckpointError: There is no such model, or it would not load.
     """
     directory = find_model(config)
     require_loadable(directory)  # before Ray places what would fail one by one
+    num_ranks = config.language.placement.tensor_parallel_size
+    check_ranks(load_model_config(directory), num_ranks)
     return DeployedModel(config, directory, fingerprint(directory))
 
 

@@ -8,7 +8,7 @@ from common.types import ReplicaRole
 from deploy.allocator import ALLOCATOR
 from deploy.config import DeployConfig, PlacementConfig
 from deploy.placement import ReplicaPlan
-from language_service.actor import LanguageActor
+from language_service.actor import LanguageActor, RankPlacement
 from vision_service.actor import VisionActor
 
 LOOPBACK = "127.0.0.1"
@@ -33,6 +33,12 @@ def plan_replicas(
     vision, language = config.vision, config.language
     # A cluster that is this machine alone is reached from this machine alone.
     host = LOOPBACK if config.ray.address is None else None
+
+    ranks = RankPlacement(
+        language.placement.tensor_parallel_size,
+        language.placement.num_cpus,
+        _num_gpus(language.placement, device),
+    )
 
     def spec(name: str) -> ReplicaSpec:
         drain, model = config.drain_seconds, config.model_name
@@ -62,9 +68,11 @@ def plan_replicas(
             arguments=(
                 spec(name),
                 language.service,
+                ranks,
             ),
             placement=language.placement,
-            num_gpus=_num_gpus(language.placement, device),
+            num_gpus=ranks.num_gpus,
+            num_ranks=ranks.num_ranks,
             fingerprint=fingerprint,
             env_vars=_process_environment(language.service.num_threads),
         )

@@ -21,6 +21,7 @@ from deploy.roster import SERVICE_NAME, Roster, RosterServicer
 from language_service.replica import LanguageReplica
 from protos.dvd.v1 import replica_pb2_grpc
 from router.server import Router, RouterSettings
+from tests.thread_crew import ThreadCrew
 from vision_service.replica import VisionReplica
 
 HOST = "127.0.0.1"
@@ -31,6 +32,7 @@ class ClusterOptions(StrictModel):
 
     num_vision: int = 1
     num_language: int = 1
+    tensor_parallel_size: int = 1
     vision: VisionServiceConfig = VisionServiceConfig()
     language: LanguageServiceConfig = LanguageServiceConfig(kv_tokens=16384)
     router: RouterConfig = RouterConfig(grpc_port=0)
@@ -54,6 +56,14 @@ def engine_crashed() -> None:
     raise AssertionError("an engine thread died")
 
 
+def language_replica(spec: ReplicaSpec, options: ClusterOptions) -> LanguageReplica:
+    """A replica; where it has several ranks, the others are threads."""
+    if options.tensor_parallel_size == 1:
+        return LanguageReplica(spec, options.language, engine_crashed)
+    crew = ThreadCrew(spec, options.language, options.tensor_parallel_size)
+    return LanguageReplica(spec, options.language, engine_crashed, crew)
+
+
 @asynccontextmanager
 async def local_cluster(
     model_dir: Path, options: ClusterOptions | None = None
@@ -73,9 +83,7 @@ async def local_cluster(
         for index in range(options.num_vision)
     ]
     languages = [
-        LanguageReplica(
-            ReplicaSpec(f"language-{index}", model_dir, "cpu"), options.language, engine_crashed
-        )
+        language_replica(ReplicaSpec(f"language-{index}", model_dir, "cpu"), options)
         for index in range(options.num_language)
     ]
     for replica in (*visions, *languages):

@@ -13,7 +13,7 @@ from deploy.allocator import ALLOCATOR
 from deploy.config import DeployConfig
 from deploy.placement import ReplicaPlan
 from deploy.plan import plan_replicas
-from language_service.actor import LanguageActor
+from language_service.actor import LanguageActor, RankPlacement
 from vision_service.actor import VisionActor
 
 MODEL_DIR = Path("model")
@@ -66,6 +66,7 @@ def test_each_role_is_told_its_own_part_of_the_configuration() -> None:
     assert language.arguments == (
         replace(SPEC, name="language-0"),
         LanguageServiceConfig(kv_tokens=77),
+        RankPlacement(num_ranks=1, num_cpus=1.0, num_gpus=0.0),
     )
 
 
@@ -89,6 +90,12 @@ def test_gpus_follow_the_device_unless_asked_for(
 ) -> None:
     plans = plan(device, **placement(role, num_gpus=asked))
     assert [each.num_gpus for each in plans if each.role == role] == [expected]
+
+
+def test_a_group_asks_for_its_cpus_and_gpus_once_a_rank() -> None:
+    _, language = plan("cuda", **placement("language", tensor_parallel_size=4, num_cpus=2))
+    assert (language.num_ranks, language.num_gpus) == (4, 1.0)
+    assert language.arguments[2] == RankPlacement(num_ranks=4, num_cpus=2.0, num_gpus=1.0)
 
 
 def test_threads_are_bounded_before_the_process_starts() -> None:
