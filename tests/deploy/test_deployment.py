@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import CheckpointError
+from common.errors import CheckpointError, ConfigError
 from common.types import ReplicaRole
 from deploy.config import DeployConfig
 from deploy.deployment import DeployedModel, find_deployed, plans_of, served_by
@@ -59,3 +59,21 @@ def test_a_model_that_would_not_load_is_refused_before_anything_is_placed(tmp_pa
     narrower(tmp_path)
     with pytest.raises(CheckpointError, match=r"q_proj\.weight in model\.safetensors has shape"):
         find_deployed(DeployConfig(model=str(tmp_path)))
+
+
+def test_a_group_that_the_model_cannot_have_is_refused_before_anything_is_placed(
+    tmp_path: Path,
+) -> None:
+    build_checkpoint(tmp_path, CheckpointOptions(shape=MICRO, dtype="float32"))
+    two, seven = (
+        DeployConfig.model_validate(
+            {
+                "model": str(tmp_path),
+                "language": {"placement": {"tensor_parallel_size": size}},
+            }
+        )
+        for size in (2, 7)
+    )
+    assert find_deployed(two).directory == tmp_path
+    with pytest.raises(ConfigError, match="sizes that work are 1, 2"):
+        find_deployed(seven)

@@ -1,24 +1,31 @@
 """Several ranks compute what one does: logits, answers, whatever the cache goes through."""
 
+import copy
+import math
 from pathlib import Path
 
 import pytest
+import torch
 
-from language_service.prompt import Prompt
+from language_service.prompt import Prompt, TextSegment, VisualSegment
 from language_service.scheduler import EngineLimits
 from language_service.sharding import Rank
 from tests.language_service.harness import (
+    CONFIG,
     Answer,
     build_engine,
+    build_model,
     generate,
     greedy,
     mixed_prompts,
     run,
     submit,
+    text_prompt,
 )
 from tests.language_service.language_models import (
     CONFIGS,
     build_language_model,
+    randomised,
     write_checkpoint,
 )
 from tests.language_service.ranks import ParallelEngine, RecordedHead, load_part, parallel_engine
@@ -73,3 +80,44 @@ def test_two_ranks_give_the_logits_of_one_and_the_answers_of_transformers(
         pairs = list(zip(parallel.head.logits, head.logits, strict=True))
     error = max((ours - theirs).abs().max() for ours, theirs in pairs if theirs.numel())
     assert error < LARGEST_ERROR * max(theirs.abs().max() for _, theirs in pairs if theirs.numel())
+
+
+def test_ranks_that_share_key_heads_give_the_answers_of_transformers(tmp_path: Path) -> None:
+    config = copy.deepcopy(CONFIG)
+    config.num_attention_heads = 8
+    model = randomised(build_model("eager", config))
+    micro = tmp_path / "micro"
+    build_checkpoint(micro, CheckpointOptions(shape=MICRO, dtype="float32"))
+    directory = write_checkpoint(micro, model, tmp_path / "shared")
+    prompts = mixed_prompts()[:3]
+    with parallel_engine(directory, LIMITS, 4) as parallel:
+        answers = ask(parallel, prompts, MAX_TOKENS)
+    assert [answer.token_ids for answer in answers] == [
+        generate(model, prompt, MAX_TOKENS) for prompt in prompts
+    ]
+
+
+def test_copies_moves_and_preemptions_are_made_on_every_rank(directories: dict[str, Path]) -> None:
+    model = build_language_model("qwen3", "eager")
+    common = text_prompt(50)
+    prompts = [
+        Prompt((*common.segments, TextSegment((index,) * (3 + 5 * index)))) for index in range(4)
+    ]
+    # Room for two of them and a half.
+    with parallel_engine(directories["qwen3"], LIMITS, 2, num_kv_tokens=160) as parallel:
+        first, again = (ask(parallel, prompts, 30) for _ in range(2))
+        assert parallel.engine.num_preemptions > 0
+    expected = [generate(model, prompt, 30) for prompt in prompts]
+    assert [answer.token_ids for answer in first] == expected
+    assert [answer.token_ids for answer in again] == expected
+
+
+def test_a_value_that_is_not_finite_is_cleared_on_every_rank(directories: dict[str, Path]) -> None:
+    model = build_language_model("qwen3", "eager")
+    poison = Prompt((VisualSegment(torch.full((20, CONFIG.hidden_size), math.inf)),))
+    sound = text_prompt(40)
+    with parallel_engine(directories["qwen3"], LIMITS, 2, num_kv_tokens=256) as parallel:
+        (failed,) = ask(parallel, [poison], 4)
+        assert "not finite" in failed.error.message
+        answers = ask(parallel, [sound] * 4, MAX_TOKENS)
+    assert [answer.token_ids for answer in answers] == [generate(model, sound, MAX_TOKENS)] * 4
