@@ -170,17 +170,22 @@ class Deployment:
             raise StartupError(f"Not ready after {timeout:g} seconds: {', '.join(sorted(late))}.")
 
 
-def plans_of(model: DeployedModel, taken: frozenset[str] = frozenset()) -> list[ReplicaPlan]:
+def plans_of(
+    model: DeployedModel,
+    taken: frozenset[str] = frozenset(),
+    found: frozenset[str] = frozenset(),
+) -> list[ReplicaPlan]:
     """Plan every replica of a model, under names that are not taken.
 
     Args:
         model: What they serve.
         taken: Names of replicas of another model that still run.
+        found: Names of replicas that a supervisor before us has left.
     """
     device = model.config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    plans = plan_replicas(model.config, model.directory, model.fingerprint, device, taken)
+    plans = plan_replicas(model.config, model.directory, model.fingerprint, device, taken, found)
     return interleaved(plans)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.util import list_named_actors
 from ray.util.placement_group import (
     PlacementGroup,
     get_placement_group,
@@ -147,6 +148,13 @@ def find_actor(name: str) -> Any | None:
         return ray.get_actor(name)
     except ValueError:
         return None
+
+
+def running_replicas() -> frozenset[str]:
+    """Names of replicas whose actors live in our namespace, whoever has placed them."""
+    roles = set(ReplicaRole)
+    named = (name.split("/") for name in list_named_actors())
+    return frozenset(parts[1] for parts in named if len(parts) == 2 and parts[0] in roles)
 
 
 def _num_bundles(name: str) -> int:

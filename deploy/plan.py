@@ -22,8 +22,9 @@ def plan_replicas(
     fingerprint: str,
     device: str,
     taken: frozenset[str] = frozenset(),
+    found: frozenset[str] = frozenset(),
 ) -> list[ReplicaPlan]:
-    """List every replica to start.
+    """List every replica to start, or to take over.
 
     Args:
         config: The deployment.
@@ -31,6 +32,7 @@ def plan_replicas(
         fingerprint: Of that model.
         device: `cpu` or `cuda`, settled.
         taken: Names that are in use.
+        found: Names of replicas that run already; they come first, whatever their number is.
     """
     vision, language = config.vision, config.language
     # A cluster that is this machine alone is reached from this machine alone.
@@ -61,7 +63,7 @@ def plan_replicas(
             fingerprint=fingerprint,
             env_vars=_process_environment(vision.service.num_threads),
         )
-        for name in _names(ReplicaRole.VISION, vision.placement, taken)
+        for name in _names(ReplicaRole.VISION, vision.placement, taken, found)
     ] + [
         ReplicaPlan(
             name=name,
@@ -78,13 +80,23 @@ def plan_replicas(
             fingerprint=fingerprint,
             env_vars=_process_environment(language.service.num_threads) | RANKS_STAY_ON_THE_NODE,
         )
-        for name in _names(ReplicaRole.LANGUAGE, language.placement, taken)
+        for name in _names(ReplicaRole.LANGUAGE, language.placement, taken, found)
     ]
 
 
-def _names(role: ReplicaRole, placement: PlacementConfig, taken: frozenset[str]) -> list[str]:
+def _names(
+    role: ReplicaRole, placement: PlacementConfig, taken: frozenset[str], found: frozenset[str]
+) -> list[str]:
+    ours = [name for name in found if name.startswith(f"{role}-")]
     numbered = (f"{role}-{index}" for index in itertools.count())
-    return list(itertools.islice((n for n in numbered if n not in taken), placement.replicas))
+    free = (name for name in numbered if name not in taken | found)
+    return list(
+        itertools.islice(itertools.chain(sorted(ours, key=_number), free), placement.replicas)
+    )
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("-")[2])
 
 
 def _num_gpus(placement: PlacementConfig, device: str) -> float:

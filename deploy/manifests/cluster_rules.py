@@ -77,7 +77,9 @@ def _doors(pods: list[PodTemplate], config: DeployConfig) -> Iterator[str]:
         "router-metrics": router.metrics_port,
     }
     serving = [pod for pod in pods if not pod.is_ray]
-    for port in (port for pod in serving for each in pod.containers for port in each["ports"]):
+    for port in (
+        port for pod in serving for each in pod.containers for port in each.get("ports", ())
+    ):
         actual = listening.get(port["name"])
         if actual != port["containerPort"]:
             yield f"port {port['name']} is {port['containerPort']}, where dvd.yaml has {actual}"

@@ -1,6 +1,5 @@
 """Which replicas a roll starts, under which names and in which order."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from common.errors import CheckpointError, ConfigError
 from common.types import ReplicaRole
 from deploy.config import DeployConfig
 from deploy.deployment import DeployedModel, find_deployed, plans_of, served_by
+from tests.deploy.broken_checkpoints import edited
 from training.build_checkpoint import CheckpointOptions, build_checkpoint
 from training.checkpoint_shape import MICRO
 
@@ -55,9 +55,9 @@ def test_a_model_that_would_not_load_is_refused_before_anything_is_placed(tmp_pa
     build_checkpoint(tmp_path, CheckpointOptions(shape=MICRO, dtype="float32"))
     found = find_deployed(DeployConfig(model=str(tmp_path)))
     assert found.directory == tmp_path
-    file = tmp_path / "model.safetensors"
-    os.truncate(file, file.stat().st_size - 1)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is truncated"):
+    narrower = edited("config.json", lambda config: config["llm_config"].update(head_dim=8))
+    narrower(tmp_path)
+    with pytest.raises(CheckpointError, match=r"q_proj\.weight in model\.safetensors has shape"):
         find_deployed(DeployConfig(model=str(tmp_path)))
 
 

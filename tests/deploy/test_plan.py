@@ -53,6 +53,23 @@ def test_names_are_numbered_by_role() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"vision-2", "vision-3"}, ["vision-2", "vision-3", "vision-0"]),
+        ({"vision-10", "vision-9", "language-4"}, ["vision-9", "vision-10", "vision-0"]),
+        ({"vision-1"}, ["vision-1", "vision-0", "vision-2"]),
+        ({f"vision-{index}" for index in range(4)}, ["vision-0", "vision-1", "vision-2"]),
+    ],
+)
+def test_replicas_that_run_already_are_taken_over_whatever_their_number(
+    found: set[str], expected: list[str]
+) -> None:
+    config = DeployConfig.model_validate(placement("vision", replicas=3))
+    plans = plan_replicas(config, MODEL_DIR, "fingerprint", "cpu", found=frozenset(found))
+    assert [each.name for each in plans if each.role is ReplicaRole.VISION] == expected
+
+
 def test_each_role_is_told_its_own_part_of_the_configuration() -> None:
     vision, language = plan(
         vision={"service": {"max_batch_tiles": 3}},
