@@ -9,7 +9,7 @@ import torch
 from common.checkpoint import weight_bytes
 from common.config import LanguageServiceConfig
 from common.devices import choose_device, choose_dtype
-from common.engine_thread import EngineThread
+from common.engine_thread import EngineThread, MakesEngineThread
 from common.health_probe import HealthProbe, seconds_of
 from common.metric_families import BuildInfo
 from common.model_config import ModelConfig, load_model_config
@@ -43,7 +43,11 @@ class LanguageReplica:
     """Loads the language part of a checkpoint and serves it."""
 
     def __init__(
-        self, spec: ReplicaSpec, config: LanguageServiceConfig, on_crash: Callable[[], None]
+        self,
+        spec: ReplicaSpec,
+        config: LanguageServiceConfig,
+        on_crash: Callable[[], None],
+        make_thread: MakesEngineThread = EngineThread,
     ) -> None:
         """Load weights and warm up; serving starts with `start`.
 
@@ -51,6 +55,7 @@ class LanguageReplica:
             spec: Which replica this is.
             config: Its settings.
             on_crash: Called if the engine thread dies.
+            make_thread: Makes the engine's thread.
 
         Raises:
             CheckpointError: The model directory is wrong.
@@ -78,7 +83,7 @@ class LanguageReplica:
             config.inbox_bytes, _embedding_format(model_config, dtype, identity.fingerprint)
         )
         defaults = AnswerDefaults(config.default_max_tokens, tokenizer.sampling_defaults)
-        self._thread = EngineThread(spec.name, self.engine.step, on_crash)
+        self._thread = make_thread(spec.name, self.engine.step, on_crash)
         self.engine.on_work = self._thread.wake
         info = server_info(identity, model_config.text_hidden_size, held, WIRE_DTYPES[dtype])
         self.answerer = Answerer(tokenizer, self.inbox, self.engine, defaults)
