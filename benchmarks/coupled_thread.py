@@ -46,7 +46,8 @@ class CoupledThread:
             self._thread.stop()
 
     def _step(self) -> bool:
-        return any([engine.advance() for engine in self._engines])
+        # A list, because each has its turn whatever the one before it did.
+        return any([engine.advance() for engine in self._engines])  # noqa: C419
 
     def _seconds_to_wait(self) -> float | None:
         waits = [engine.seconds_to_wait() for engine in self._engines]

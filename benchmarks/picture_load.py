@@ -9,8 +9,8 @@ within the window counts for that part of its tokens.
 import asyncio
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,7 +72,9 @@ class LoadFigures:
         num_failed: Requests that failed in all of the load.
         ttft_seconds: Times to the first tokens that came within it.
         itl_seconds: Times between tokens, by the later one.
+        prefill_seconds: Of answered requests, in all of the load, where the door tells.
         compressed_share: Of tiles of answered requests; 0 without pictures.
+        cpu_seconds: Spent in it by those who answered, one by one, where that is known.
     """
 
     seconds: float
@@ -81,7 +83,9 @@ class LoadFigures:
     num_failed: int
     ttft_seconds: tuple[float, ...]
     itl_seconds: tuple[float, ...]
+    prefill_seconds: tuple[float, ...]
     compressed_share: float
+    cpu_seconds: tuple[float, ...] = ()
 
     @property
     def requests_per_second(self) -> float:
@@ -99,6 +103,7 @@ async def offer(
     conversations: Sequence[Conversation],
     workload: Workload,
     objectives: Sequence[Objective] = (),
+    spent: Callable[[], tuple[float, ...]] = tuple,
 ) -> LoadFigures:
     """Offer a load until its window is over.
 
@@ -107,6 +112,7 @@ async def offer(
         conversations: More than can be answered until then.
         workload: How many at once, for how long.
         objectives: What a good answer keeps.
+        spent: CPU seconds so far of those who answer.
     """
     options = LoadOptions(workload.concurrency, ignore_eos=True)
     load, stopping = Load(door, options, time.perf_counter), asyncio.Event()
@@ -114,13 +120,15 @@ async def offer(
     sending = asyncio.create_task(load.send(conversations, offsets, stopping))
     latest = time.perf_counter() + workload.max_warm_up_seconds
     while load.progress.answered < workload.concurrency and time.perf_counter() < latest:
-        await asyncio.sleep(LOOK_SECONDS)
-    began = time.perf_counter()
+        await asyncio.wait({sending}, timeout=LOOK_SECONDS)
+    began, spent_before = time.perf_counter(), spent()
     await asyncio.wait({sending}, timeout=workload.seconds)
-    window = Window(began, time.perf_counter())
+    window, spent_after = Window(began, time.perf_counter()), spent()
     stopping.set()
     await sending
-    return figures(load.exchanges, window, workload.output_tokens, objectives)
+    shown = figures(load.exchanges, window, workload.output_tokens, objectives)
+    cpu = tuple(after - before for before, after in zip(spent_before, spent_after, strict=True))
+    return replace(shown, cpu_seconds=cpu)
 
 
 def conversations_of(workload: Workload, num: int, seed: str) -> list[Conversation]:
@@ -162,6 +170,9 @@ def figures(
             if exchange.arrivals and window.holds(exchange.arrivals[0].at_seconds)
         ),
         itl_seconds=tuple(gap for exchange in exchanges for gap in _gaps(exchange, window)),
+        prefill_seconds=tuple(
+            exchange.stages.prefill for exchange in exchanges if exchange.stages is not None
+        ),
         compressed_share=sum(use.compressed_tiles for use in uses) / tiles if tiles else 0.0,
     )
 

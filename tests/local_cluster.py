@@ -12,6 +12,7 @@ from common.config import (
     StrictModel,
     VisionServiceConfig,
 )
+from common.engine_thread import EngineThread, MakesEngineThread
 from common.model_config import load_model_config
 from common.model_files import fingerprint
 from common.replica_server import ReplicaSpec
@@ -56,7 +57,9 @@ def engine_crashed() -> None:
 
 @asynccontextmanager
 async def local_cluster(
-    model_dir: Path, options: ClusterOptions | None = None
+    model_dir: Path,
+    options: ClusterOptions | None = None,
+    make_thread: MakesEngineThread = EngineThread,
 ) -> AsyncIterator[LocalCluster]:
     """Run a cluster for the length of the context."""
     options = options or ClusterOptions()
@@ -69,12 +72,16 @@ async def local_cluster(
             options.vision,
             ImageLimits(),
             engine_crashed,
+            make_thread,
         )
         for index in range(options.num_vision)
     ]
     languages = [
         LanguageReplica(
-            ReplicaSpec(f"language-{index}", model_dir, "cpu"), options.language, engine_crashed
+            ReplicaSpec(f"language-{index}", model_dir, "cpu"),
+            options.language,
+            engine_crashed,
+            make_thread,
         )
         for index in range(options.num_language)
     ]
