@@ -81,17 +81,20 @@ $(PROMTOOL):
 .PHONY: observe-check
 observe-check: $(INSTALLED) $(PROMTOOL) ## Cluster, Prometheus, traffic: every panel asked and drawn; build/dashboards
 	$(BIN)/python -m benchmarks.observe build/dashboards --json build/observe.json
+	$(BIN)/pytest -q tests/deploy/prometheus tests/integration/test_metric_lint.py \
+		tests/integration/test_metric_table.py tests/integration/test_counts_equal_truth.py
 
 .PHONY: train
 train: $(INSTALLED) ## Train the small model from nothing, into build/training; goes on where it stopped
 	$(BIN)/python -m training.train build/training --threads 2
 
 .PHONY: check
-check: $(INSTALLED) ## Lint, types, import contracts, protos
+check: $(INSTALLED) ## Lint, types, import contracts, manifests, protos
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m deploy.manifests.check
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against protos/dvd-v1.binpb
 	rm -rf build/protos && mkdir -p build/protos

@@ -15,7 +15,6 @@ from common.config import RouterConfig
 from common.model_config import load_model_config
 from common.model_files import fingerprint
 from common.rpc import RpcServer
-from common.types import ReplicaRole
 from deploy.roster import SERVICE_NAME, Roster, RosterServicer
 from deploy.router_process import RouterProcess
 from protos.dvd.v1 import replica_pb2_grpc
@@ -177,10 +176,6 @@ class ChaosCluster:
                 stack.push_async_callback(replica.kill)
             for router in self.routers:
                 stack.push_async_callback(router.kill)
-
-    def of_kind(self, role: ReplicaRole) -> list[ChaosReplica]:
-        """The replicas of a role."""
-        return [replica for replica in self.replicas if replica.order.role is role]
 
     def _settings(self, supervisor: str) -> RouterSettings:
         return RouterSettings(

@@ -21,6 +21,10 @@ from common.types import ResolutionScope
 
 DTypeName = Literal["auto", "float32", "bfloat16"]
 
+# What `auto` and null stand for. A GPU is not filled by the chunks that suit a CPU.
+CPU_BATCH_TOKENS, CUDA_BATCH_TOKENS = 512, 8192
+CPU_KV_TOKENS = 65_536
+
 
 class StrictModel(BaseModel):
     """Base of all configuration: immutable, and loud on unknown keys."""
@@ -76,6 +80,7 @@ class VisionServiceConfig(StrictModel):
         max_pushes_per_destination: Pictures on their way to one language replica at a time,
             projection included; further ones wait.
         chunk_bytes: Payload of one message of an embedding stream.
+        cuda_graphs: Whether small passes are captured and replayed, on CUDA.
     """
 
     dtype: DTypeName = "auto"
@@ -87,6 +92,7 @@ class VisionServiceConfig(StrictModel):
     decode_threads: PositiveInt = 2
     max_pushes_per_destination: PositiveInt = 32
     chunk_bytes: int = Field(default=1 << 20, ge=64 << 10, le=4 << 20)
+    cuda_graphs: bool = True
 
 
 class LanguageServiceConfig(StrictModel):
@@ -96,11 +102,18 @@ class LanguageServiceConfig(StrictModel):
         dtype: Element type of weights, KV and embeddings; `auto` as for vision.
         num_threads: torch's threads.
         max_context_tokens: Longest prompt and answer; null takes the model's own limit.
-        max_batch_tokens: Most tokens of one engine step; longer prompts are cut into chunks.
+        max_batch_tokens: Most tokens of one engine step; longer prompts are cut into chunks. Null
+            takes 512 on CPU, 8192 on CUDA.
         max_sequences: Most requests decoded at a time.
-        kv_tokens: Tokens that the KV cache holds. What it has beyond the longest request may keep
+        kv_tokens: Tokens that the KV cache holds; `auto` is 65536 on CPU, and on CUDA what
+            `gpu_memory_utilization` leaves. What it has beyond the longest request may keep
             pictures of waiting requests, so it should be well above `max_context_tokens`.
+        gpu_memory_utilization: Share of a card's memory that may be in use when all is loaded,
+            other processes' part included; for `kv_tokens: auto`.
         kv_block_size: Tokens of a block of it.
+        cuda_graphs: Whether steps of answers alone are captured and replayed, on CUDA.
+        compile: Whether PyTorch compiles the layers, in place of packing weights for the CPU; adds
+            a minute or so to the start, and needs a C++ compiler on CPU.
         prefix_cache: Whether what earlier requests have computed may serve later ones.
         inbox_bytes: Budget for embeddings that are reserved, arriving or in use.
         credit_bytes: Payload of an embedding stream that may be on its way, not yet taken in.
@@ -113,10 +126,13 @@ class LanguageServiceConfig(StrictModel):
     dtype: DTypeName = "auto"
     num_threads: PositiveInt = 1
     max_context_tokens: PositiveInt | None = None
-    max_batch_tokens: PositiveInt = 512
+    max_batch_tokens: PositiveInt | None = None
     max_sequences: PositiveInt = 32
-    kv_tokens: PositiveInt = 65_536
+    kv_tokens: PositiveInt | Literal["auto"] = "auto"
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     kv_block_size: PositiveInt = 16
+    cuda_graphs: bool = True
+    compile: bool = False
     prefix_cache: bool = True
     inbox_bytes: PositiveInt = 1 << 30
     credit_bytes: int = Field(default=8 << 20, ge=8 << 20)
@@ -126,7 +142,12 @@ class LanguageServiceConfig(StrictModel):
 
     def context_tokens(self, model_limit: int) -> int:
         """Longest prompt and answer of a model with the given limit."""
-        return min(self.max_context_tokens or model_limit, model_limit, self.kv_tokens)
+        wanted = min(self.max_context_tokens or model_limit, model_limit)
+        return wanted if self.kv_tokens == "auto" else min(wanted, self.kv_tokens)
+
+    def batch_tokens(self, is_cuda: bool) -> int:
+        """Most tokens of one engine step."""
+        return self.max_batch_tokens or (CUDA_BATCH_TOKENS if is_cuda else CPU_BATCH_TOKENS)
 
 
 class ThresholdBounds(StrictModel):

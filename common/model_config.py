@@ -5,21 +5,18 @@ Two layouts are published: the original one (`InternVLChatModel`, with `vision_c
 (`InternVLForConditionalGeneration`). Every size, count and threshold in the system comes from here.
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from common.errors import CheckpointError
+from common.json_file import Json, read_json
 from common.resolution_rule import ResolutionThresholds
 from common.tiling import TilingOptions
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-Json = Mapping[str, Any]
 
 
 class CheckpointLayout(StrEnum):
@@ -142,6 +139,7 @@ def load_model_config(directory: Path) -> ModelConfig:
     if config is None:
         raise CheckpointError(f"{directory} holds no config.json: not a model directory.")
     try:
+        _refuse_quantised(config)
         if config.get("model_type") == "internvl_chat":
             return _original(config, read_json(directory / "preprocessor_config.json") or {})
         if config.get("model_type") == "internvl":
@@ -150,27 +148,28 @@ def load_model_config(directory: Path) -> ModelConfig:
         raise CheckpointError(f"config.json lacks the key {missing}.") from missing
     except (TypeError, ValueError, AttributeError, ZeroDivisionError) as cause:
         raise CheckpointError("config.json holds a value of the wrong type.") from cause
-    raise CheckpointError(
-        f"config.json has model_type {config.get('model_type')!r}; "
+    raise CheckpointError(_unknown_model(config))
+
+
+def _unknown_model(config: Json) -> str:
+    code = config.get("auto_map")
+    needs = ""
+    if code:
+        names = sorted(map(str, code.values())) if isinstance(code, dict) else [str(code)]
+        needs = f", which needs the code that auto_map names ({names[0]}); such code is never run"
+    return (
+        f"config.json has model_type {config.get('model_type')!r}{needs}; "
         "supported are 'internvl_chat' and 'internvl'."
     )
 
 
-def read_json(path: Path) -> Json | None:
-    """Read a JSON object; None where there is no such file.
-
-    Raises:
-        CheckpointError: The file is not a JSON object.
-    """
-    if not path.is_file():
-        return None
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as cause:
-        raise CheckpointError(f"{path} is not valid JSON.") from cause
-    if not isinstance(document, dict):
-        raise CheckpointError(f"{path} is not a JSON object.")
-    return document
+def _refuse_quantised(config: Json) -> None:
+    for part in (config, config.get("llm_config"), config.get("text_config")):
+        if part and (how := part.get("quantization_config")):
+            raise CheckpointError(
+                f"The checkpoint is quantised by {how.get('quant_method')!r}; "
+                "only weights in float32, bfloat16 and float16 are served."
+            )
 
 
 def _original(config: Json, processor: Json) -> ModelConfig:

@@ -1,26 +1,21 @@
-"""Where a model's files are, what tensors they hold, and the fingerprint of both; no torch.
+"""What tensors a model's files hold, and the fingerprint of files and tensors; no torch.
 
 The supervisor and every replica hash the same files, so that the router pairs only replicas that
-serve the same model. Headers are parsed here because they are needed before torch is there.
+serve the same model.
 """
 
 import hashlib
-import json
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
-from operator import index
 from pathlib import Path
-from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
+from common.checkpoint_problem import CheckpointProblem, ProblemKind, refuse
 from common.errors import CheckpointError
-from common.model_config import read_json
+from common.json_file import read_json
+from common.tensor_header import TensorEntry, length_problems, parse_header
 
-WANTED_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+SINGLE_FILE, INDEX_FILE = "model.safetensors", "model.safetensors.index.json"
+PICKLE_FILES = ("pytorch_model*.bin", "*.pt", "*.pth")
 HASHED_FILES = (
     "config.json",
     "generation_config.json",
@@ -32,109 +27,61 @@ HASHED_FILES = (
 )
 # A file of this name says that a checkpoint was never trained.
 RANDOM_WEIGHTS_NOTE = "RANDOM_WEIGHTS.txt"
-MAX_HEADER_BYTES = 100 << 20
-# Of the types that can be loaded; a tensor of another type is refused by whoever wants it.
-DTYPE_BYTES = {"F32": 4, "BF16": 2, "F16": 2}
 SAMPLE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class TensorEntry:
-    """One tensor as a safetensors header describes it.
+class TensorTable:
+    """What the files of a checkpoint say that they hold.
 
     Attributes:
-        name: Name in the file.
-        file: File that holds it.
-        dtype: safetensors' name, such as `BF16`.
-        shape: Dimensions.
-        begin: First byte in the file.
-        end: One past its last byte in the file.
+        entries: Every tensor, by name.
+        problems: What is wrong with the files or their index.
+        is_whole: Whether every header could be read, so that what is not here is not there.
     """
 
-    name: str
-    file: Path
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
+    entries: Mapping[str, TensorEntry]
+    problems: tuple[CheckpointProblem, ...]
+    is_whole: bool
 
 
-def resolve_model(model: str, revision: str | None = None) -> Path:
-    """Find a model directory: a local path, or a hub id through huggingface_hub and its cache.
-
-    Raises:
-        CheckpointError: Neither a directory nor an id that can be fetched or is cached.
-    """
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path.resolve()
-    if model.startswith((".", "/", "~")) or model.count("/") != 1:
-        raise CheckpointError(f"{model} is neither a directory nor a hub id such as owner/name.")
-    try:
-        found = snapshot_download(model, revision=revision, allow_patterns=list(WANTED_FILES))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as cause:
-        raise CheckpointError(
-            f"{model} is no local directory and cannot be fetched from the hub "
-            f"({type(cause).__name__}); offline, it must be in the cache (HF_HOME)."
-        ) from cause
-    return Path(found)
-
-
-def list_tensors(directory: Path) -> dict[str, TensorEntry]:
+def list_tensors(directory: Path) -> Mapping[str, TensorEntry]:
     """List every tensor of a checkpoint, of one file or of an index, by name.
 
     Raises:
-        CheckpointError: No safetensors files, a malformed header, or a tensor named twice.
+        CheckpointError: As the first problem of `read_tensor_table` says.
     """
-    tensors: dict[str, TensorEntry] = {}
-    for file in _weight_files(directory):
-        for entry in read_header(file):
-            if entry.name in tensors:
-                raise CheckpointError(
-                    f"Tensor {entry.name} is in {tensors[entry.name].file.name} and {file.name}."
-                )
-            tensors[entry.name] = entry
-    return tensors
+    table = read_tensor_table(directory)
+    refuse(table.problems)
+    return table.entries
 
 
-def read_header(file: Path) -> Iterator[TensorEntry]:
-    """Read the tensor table of one safetensors file.
+def read_tensor_table(directory: Path) -> TensorTable:
+    """Read the headers of all files and compare them with the index.
 
     Raises:
-        CheckpointError: The header is malformed or points outside the file.
+        CheckpointError: There are no weights that are read here, or the index is malformed.
     """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        prefix = stream.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else MAX_HEADER_BYTES + 1
-        if length > min(MAX_HEADER_BYTES, size - 8):
-            raise CheckpointError(f"{file.name} has no valid safetensors header.")
+    placed = _read_index(directory)
+    names = sorted(set(placed.values())) if placed is not None else [SINGLE_FILE]
+    entries: dict[str, TensorEntry] = {}
+    problems: list[CheckpointProblem] = []
+    unread: set[str] = set()
+    for name in names:
         try:
-            header = json.loads(stream.read(length))
-        except (ValueError, RecursionError) as cause:
-            raise CheckpointError(f"{file.name} has no valid safetensors header.") from cause
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{file.name} has no valid safetensors header.")
-    for name, facts in header.items():
-        if name != "__metadata__":
-            entry = _entry(name, file, facts, 8 + length)
-            if entry.end > size:
-                raise CheckpointError(f"{file.name} is truncated: tensor {name} ends outside it.")
-            yield entry
-
-
-def _entry(name: str, file: Path, facts: Any, data_begin: int) -> TensorEntry:
-    """Check what a header says about one tensor; `facts` is any JSON value."""
-    try:
-        begin, end = (index(offset) for offset in facts["data_offsets"])
-        shape = tuple(index(side) for side in facts["shape"])
-        element_bytes = DTYPE_BYTES.get(facts["dtype"])
-    except (KeyError, TypeError, ValueError) as cause:
-        raise CheckpointError(f"{file.name} describes tensor {name} wrongly.") from cause
-    consistent = element_bytes is None or end - begin == prod(shape) * element_bytes
-    if not consistent or not 0 <= begin <= end or any(side < 0 for side in shape):
-        raise CheckpointError(f"{file.name} describes tensor {name} wrongly.")
-    return TensorEntry(name, file, facts["dtype"], shape, data_begin + begin, data_begin + end)
+            found = parse_header(_weight_file(directory, name))
+        except CheckpointError as error:
+            unread.add(name)
+            problems.append(CheckpointProblem(ProblemKind.FILE, error.message, file=name))
+            continue
+        problems += length_problems(found)
+        for entry in found:
+            twice = entries.setdefault(entry.name, entry)
+            if twice is not entry:
+                problems.append(_index_problem(entry, f"is in {twice.file.name} and {name}"))
+    if placed is not None:
+        problems += _index_problems(placed, entries, unread)
+    return TensorTable(entries, tuple(problems), is_whole=not unread)
 
 
 def fingerprint(directory: Path) -> str:
@@ -158,22 +105,54 @@ def fingerprint(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def _weight_files(directory: Path) -> list[Path]:
-    table = read_json(directory / "model.safetensors.index.json")
+def _read_index(directory: Path) -> Mapping[str, str] | None:
+    """File of every tensor as the index says; None where one file holds all."""
+    table = read_json(directory / INDEX_FILE)
     if table is None:
-        single = directory / "model.safetensors"
-        if not single.is_file():
-            raise CheckpointError(
-                f"{directory} holds neither model.safetensors nor model.safetensors.index.json."
-            )
-        return [single]
-    try:
-        files = [directory / name for name in sorted(set(table["weight_map"].values()))]
-    except (KeyError, TypeError, AttributeError) as cause:
-        raise CheckpointError("model.safetensors.index.json has no valid weight_map.") from cause
-    for file in files:
-        if file.parent != directory or not file.is_file():
-            raise CheckpointError(f"The index names {file.name}, which is not in {directory}.")
-    if not files:
-        raise CheckpointError("model.safetensors.index.json names no file.")
-    return files
+        if not (directory / SINGLE_FILE).is_file():
+            raise CheckpointError(_no_weights(directory))
+        return None
+    placed = table.get("weight_map")
+    if not isinstance(placed, dict) or not all(isinstance(name, str) for name in placed.values()):
+        raise CheckpointError(f"{INDEX_FILE} has no valid weight_map.")
+    if not placed:
+        raise CheckpointError(f"{INDEX_FILE} names no file.")
+    return placed
+
+
+def _no_weights(directory: Path) -> str:
+    pickled = sorted(path.name for pattern in PICKLE_FILES for path in directory.glob(pattern))
+    if pickled:
+        return (
+            f"{directory} holds its weights as {pickled[0]} alone: reading such a file can run "
+            "code, so only safetensors files are read; convert it."
+        )
+    return f"{directory} holds neither {SINGLE_FILE} nor {INDEX_FILE}."
+
+
+def _weight_file(directory: Path, name: str) -> Path:
+    file = directory / name
+    if file.parent != directory or not file.is_file():
+        raise CheckpointError(f"{INDEX_FILE} names {name}, which is not in {directory}.")
+    return file
+
+
+def _index_problems(
+    placed: Mapping[str, str], entries: Mapping[str, TensorEntry], unread: set[str]
+) -> Iterator[CheckpointProblem]:
+    """Compare the index with the headers, both ways."""
+    for name, file in placed.items():
+        entry = entries.get(name)
+        if file in unread or (entry is not None and entry.file.name == file):
+            continue
+        there = "which does not hold it" if entry is None else f"but it is in {entry.file.name}"
+        message = f"{INDEX_FILE} places tensor {name} in {file}, {there}."
+        yield CheckpointProblem(ProblemKind.INDEX, message, name, file)
+    for entry in entries.values():
+        if entry.name not in placed:
+            yield _index_problem(entry, f"is in {entry.file.name}, but not in {INDEX_FILE}")
+
+
+def _index_problem(entry: TensorEntry, what: str) -> CheckpointProblem:
+    message = f"Tensor {entry.name} {what}."
+    return CheckpointProblem(ProblemKind.INDEX, message, entry.name, entry.file.name)

@@ -42,15 +42,22 @@ class Goal:
 
 @dataclass(slots=True)
 class Result:
-    """Everything one measurement found out."""
+    """Everything one measurement found out.
+
+    Attributes:
+        rows: What was measured, as the table has it.
+        goals: Lines of the goal table.
+        device: What it ran on, where that is not the machine's processor.
+    """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
+    device: str | None = None
 
     def write(self, file: Path) -> None:
         """Write the JSON document."""
         document = {
-            "machine": machine(),
+            "machine": machine() if self.device is None else f"{machine()}; {self.device}",
             "versions": {"python": platform.python_version()}
             | {package: version(package) for package in PACKAGES},
             "rows": self.rows,

@@ -1,6 +1,7 @@
 """The `dvd` command: serve, ask, demo, version.
 
-Those of operators are in `deploy/operate.py`, the load generator in `deploy/bench/command.py`.
+Those of operators are in `deploy/operate.py`, the load generator in `deploy/bench/command.py`, the
+check of models in `deploy/check_command.py`.
 """
 
 from importlib.metadata import version as installed_version
@@ -15,6 +16,7 @@ from common.model_files import RANDOM_WEIGHTS_NOTE
 from deploy.api_key import find_api_key
 from deploy.ask_options import AskOptions
 from deploy.bench.command import bench
+from deploy.check_command import check
 from deploy.config import DeployConfig, load_config, parse_assignment
 from deploy.console import USAGE_ERROR, console, run, show_error
 from deploy.model import find_model
@@ -34,6 +36,7 @@ app.command()(drain)
 app.command()(roll)
 app.command()(down)
 app.command()(bench)
+app.command()(check)
 
 Model = Annotated[str | None, typer.Argument(help="Model directory or hub id.")]
 ConfigFile = Annotated[
@@ -51,6 +54,10 @@ LanguageReplicas = Annotated[
     int | None, typer.Option("--language-replicas", help="Language replicas.", min=1)
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+GpuMemory = Annotated[
+    float | None,
+    typer.Option(help="Share of a card's memory in use once the KV cache is made.", min=0, max=1),
+]
 
 
 ApiKeyFile = Annotated[
@@ -75,6 +82,7 @@ def serve(
     routers: Annotated[int | None, typer.Option(help="Routers.", min=1)] = None,
     api_key_file: ApiKeyFile = None,
     device: Device = None,
+    gpu_memory_utilization: GpuMemory = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to join.")] = None,
     json_logs: Annotated[
         bool | None, typer.Option("--json-logs", help="Log one JSON object a line.")
@@ -96,6 +104,7 @@ def serve(
         "language.placement.replicas": language_replicas,
         "routers": routers,
         "device": device,
+        "language.service.gpu_memory_utilization": gpu_memory_utilization,
         "ray.address": address,
         "log.json_lines": json_logs,
         "log.level": log_level,

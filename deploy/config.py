@@ -34,12 +34,17 @@ class PlacementConfig(StrictModel):
         num_cpus: Logical CPUs of each.
         num_gpus: GPUs of each; null asks for one where the device is CUDA.
         max_restarts: How often Ray restarts a lost replica.
+        resources: Custom resources of each, by the names that nodes were started with.
+        labels: What the labels of its node must be, such as `dvd.role: vision`; how roles are kept
+            to nodes of their own.
     """
 
     replicas: PositiveInt = 1
     num_cpus: PositiveFloat = 1.0
     num_gpus: NonNegativeFloat | None = None
     max_restarts: int = Field(default=5, ge=-1)
+    resources: dict[str, PositiveFloat] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class VisionConfig(StrictModel):

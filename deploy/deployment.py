@@ -17,6 +17,7 @@ from deploy.config import DeployConfig
 from deploy.discovery import Discovery
 from deploy.metrics import SupervisorMetrics
 from deploy.model import find_model
+from deploy.model_check import require_loadable
 from deploy.placement import ReplicaPlan
 from deploy.plan import plan_replicas
 from deploy.replica_keeper import KeptState, ReplicaKeeper
@@ -45,10 +46,10 @@ def find_deployed(config: DeployConfig) -> DeployedModel:
 
     Raises:
         ConfigError: The default model is not there.
-        CheckpointError: There is no such model.
+        CheckpointError: There is no such model, or it would not load.
     """
     directory = find_model(config)
-    load_model_config(directory)  # names what is wrong better than a missing file would
+    require_loadable(directory)  # before Ray places what would fail one by one
     return DeployedModel(config, directory, fingerprint(directory))
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from common.errors import ConfigError
-from common.model_files import resolve_model
+from common.model_source import resolve_model
 from deploy.config import DEFAULT_MODEL, DeployConfig
 
 

@@ -53,6 +53,12 @@ class ReplicaPlan:
         """Its name in Ray."""
         return f"{self.role}/{self.name}"
 
+    @property
+    def bundle(self) -> dict[str, float]:
+        """Resources to reserve, by Ray's names."""
+        gpus = {"GPU": self.num_gpus} if self.num_gpus else {}
+        return {"CPU": self.placement.num_cpus} | gpus | self.placement.resources
+
 
 class PlacedReplica:
     """A replica's actor and its placement group.
@@ -90,17 +96,20 @@ class PlacedReplica:
     def _reserve(self, patience_seconds: float) -> PlacementGroup:
         plan = self.plan
         remove_group(plan.actor_name)  # of an actor that is gone
-        bundle = {"CPU": plan.placement.num_cpus}
-        if plan.num_gpus:
-            bundle["GPU"] = plan.num_gpus
+        bundle = plan.bundle
         group: PlacementGroup = placement_group(
-            [bundle], strategy="STRICT_PACK", name=plan.actor_name, lifetime=self._lifetime
+            [bundle],
+            strategy="STRICT_PACK",
+            name=plan.actor_name,
+            lifetime=self._lifetime,
+            bundle_label_selector=[plan.placement.labels],
         )
         if not group.wait(patience_seconds):
             remove_placement_group(group)
+            where = f" of a node with labels {plan.placement.labels}" * bool(plan.placement.labels)
             raise UnavailableError(
-                f"Ray has no room for {plan.name}: it asks for {bundle}; "
-                f"available are {_available()}."
+                f"Ray has no room for {plan.name}: it asks for {bundle}{where}; "
+                f"available are {_available(bundle)}."
             )
         return group
 
@@ -111,6 +120,7 @@ class PlacedReplica:
             lifetime=self._lifetime,
             num_cpus=plan.placement.num_cpus,
             num_gpus=plan.num_gpus,
+            resources=plan.placement.resources,
             max_restarts=plan.placement.max_restarts,
             max_task_retries=0,
             runtime_env={"env_vars": dict(plan.env_vars)},
@@ -137,6 +147,6 @@ def remove_group(name: str) -> None:
         remove_placement_group(get_placement_group(name))
 
 
-def _available() -> dict[str, float]:
+def _available(bundle: Mapping[str, float]) -> dict[str, float]:
     resources: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-    return {name: resources.get(name, 0.0) for name in ("CPU", "GPU")}
+    return {name: resources.get(name, 0.0) for name in ("CPU", "GPU", *bundle)}

@@ -85,6 +85,10 @@ def _num_gpus(placement: PlacementConfig, device: str) -> float:
 
 def _process_environment(num_threads: int) -> dict[str, str]:
     # Set before the process starts: the allocator reads it then, and OpenMP sizes its thread pools
-    # on import.
-    threads = {"OMP_NUM_THREADS": str(num_threads), "TOKENIZERS_PARALLELISM": "false"}
+    # on import. gRPC's core would tell of every connection that ends.
+    threads = {
+        "OMP_NUM_THREADS": str(num_threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "GRPC_VERBOSITY": "ERROR",
+    }
     return threads | ALLOCATOR

@@ -20,7 +20,7 @@ OBJECT_STORE_BYTES = 80 << 20
 def connect(config: DeployConfig) -> None:
     """Join the configured cluster, or start one with room for every replica."""
     if config.ray.address is not None:
-        ray.init(address=config.ray.address, namespace=NAMESPACE, log_to_driver=True)
+        ray.init(address=config.ray.address, namespace=NAMESPACE, configure_logging=False)
         return
     log.info("starting Ray on this machine")
     ray.init(
@@ -29,7 +29,7 @@ def connect(config: DeployConfig) -> None:
         num_cpus=_logical_cpus(config),
         object_store_memory=OBJECT_STORE_BYTES,
         include_dashboard=False,
-        log_to_driver=True,
+        configure_logging=False,
         _node_ip_address="127.0.0.1",
     )
 

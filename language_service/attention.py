@@ -14,6 +14,7 @@ alone; `StepMasks` makes each once a step and every layer shares it.
                           the kernels of `attention_kernels`; what replicas use
     dvd_paged_reference   matmul and softmax in float32, sequence by sequence, on any device; what
                           tests compare with
+    dvd_paged_device      on a GPU, see `device_attention`
 
 An answer's row needs no causality, so answers whose runs begin at equal distances in the cache are
 one batch of a strided view: no key is copied, and one call serves them all.
@@ -27,6 +28,7 @@ from torch import nn
 from transformers import AttentionInterface
 
 from language_service.attention_kernels import Visibility, attend
+from language_service.attention_op import CALLS, AttentionCall, attend_opaquely
 from language_service.attention_step import (
     AnswerBatch,
     AttentionLayer,
@@ -135,7 +137,29 @@ def _textbook(
     return attended.reshape(num_rows, num_heads, head_dim).to(query.dtype)
 
 
-def _implementation(backend: AttentionBackend) -> Callable[..., tuple[torch.Tensor, None]]:
+def _call_of(backend: AttentionBackend) -> AttentionCall:
+    def call(
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        index: int,
+        scaling: float,
+        window: int | None,
+        sinks: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Query [1, heads, T, d], key and value [1, kv heads, T, d] -> [1, T, heads, d]."""
+        step = current_step.get()
+        layer = AttentionLayer(index, scaling, window, sinks)
+        query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+        step.kv_cache.write(index, step.slots, key, value)
+        return backend(query, layer, step)[None]
+
+    return call
+
+
+def _implementation(name: str) -> Callable[..., tuple[torch.Tensor, None]]:
+    call = CALLS[name]
+
     def forward(
         module: nn.Module,
         query: torch.Tensor,
@@ -145,22 +169,25 @@ def _implementation(backend: AttentionBackend) -> Callable[..., tuple[torch.Tens
         scaling: float,
         **kwargs: object,
     ) -> tuple[torch.Tensor, None]:
-        """Query [1, heads, T, d], key and value [1, kv heads, T, d] -> [1, T, heads, d]."""
+        """What transformers calls; shapes as of `_call_of`."""
         # Masks of transformers are for batches with padding; spans say all that is needed.
         del attention_mask
-        step = current_step.get()
-        layer = AttentionLayer(
-            cast("int", module.layer_idx),
-            scaling,
-            cast("int | None", kwargs.get("sliding_window")),
-            cast("torch.Tensor | None", kwargs.get("s_aux")),
-        )
-        query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
-        step.kv_cache.write(layer.index, step.slots, key, value)
-        return backend(query, layer, step)[None], None
+        index = cast("int", module.layer_idx)
+        window = cast("int | None", kwargs.get("sliding_window"))
+        sinks = cast("torch.Tensor | None", kwargs.get("s_aux"))
+        if torch.compiler.is_compiling():
+            attended = attend_opaquely(query, key, value, name, index, scaling, window, sinks)
+            return cast("torch.Tensor", attended), None
+        return call(query, key, value, index, scaling, window, sinks), None
 
     return forward
 
 
-AttentionInterface.register(PAGED_ATTENTION, _implementation(attend_packed))
-AttentionInterface.register(PAGED_ATTENTION_REFERENCE, _implementation(attend_reference))
+def register_attention(name: str, backend: AttentionBackend) -> None:
+    """Make a back end known to transformers under a name."""
+    CALLS[name] = _call_of(backend)
+    AttentionInterface.register(name, _implementation(name))
+
+
+register_attention(PAGED_ATTENTION, attend_packed)
+register_attention(PAGED_ATTENTION_REFERENCE, attend_reference)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from language_service.attention_kernels import EVERY_KEY, Visibility
+from language_service.device_rows import DeviceRows
 from language_service.kv_cache import KvCache, KvPlace
 
 
@@ -117,6 +118,7 @@ class AttentionStep:
         spans: One per sequence, in the order of their rows; together they cover all rows.
         batches: Cover the first rows, those of answers, once more; what a back end may use.
         masks: Shared by all layers.
+        device: The same rows for attention on a GPU; None elsewhere.
     """
 
     kv_cache: KvCache
@@ -124,6 +126,7 @@ class AttentionStep:
     spans: tuple[AttentionSpan, ...]
     batches: tuple[AnswerBatch, ...]
     masks: StepMasks = field(compare=False)
+    device: DeviceRows | None = None
 
 
 current_step: ContextVar[AttentionStep] = ContextVar("attention_step")

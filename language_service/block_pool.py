@@ -42,10 +42,6 @@ class BlockPool:
         """Blocks whose contents may serve again, in use or not."""
         return len(self._kept)
 
-    def num_references(self, block: int) -> int:
-        """How often a block is referred to."""
-        return int(self._references[block])
-
     def allocate_run(self, num_blocks: int) -> list[int] | None:
         """Take blocks that follow each other and that nobody refers to.
 

@@ -24,6 +24,7 @@ class EmbeddingWriter:
         slot: ImageSlot,
         manifest: Manifest,
         on_commit: Callable[[Manifest], None],
+        is_pinned: bool = False,
     ) -> None:
         """Take memory for the payload.
 
@@ -32,13 +33,15 @@ class EmbeddingWriter:
             slot: The place to fill.
             manifest: What was promised, checked.
             on_commit: Told once, when all of it is there.
+            is_pinned: Whether the memory is page-locked, so that a GPU takes it without a further
+                copy.
         """
         self.manifest = manifest
         self._on_commit = on_commit
         self._reservation = reservation
         self._slot = slot
         # Not set to zero: nothing is seen of it before all of it was written.
-        self._payload = torch.empty(manifest.num_bytes, dtype=torch.uint8)
+        self._payload = torch.empty(manifest.num_bytes, dtype=torch.uint8, pin_memory=is_pinned)
         self._bytes = tensor_bytes(self._payload)
         self.received_bytes = 0
 

@@ -33,6 +33,7 @@ from language_service.generation import (
     GenerationFailed,
     GenerationRequest,
 )
+from language_service.graphed_decode import GraphedDecode
 from language_service.kv_cache import KvCache
 from language_service.logprobs import TokenLogprobs
 from language_service.model_runner import ModelRunner
@@ -62,6 +63,7 @@ class LanguageEngine:
         kv_cache: On the model's device, in its element type.
         limits: Bounds of a step and of a request.
         clock: Seconds, monotonic.
+        graphs: Captured steps, prepared at warm-up; None for none.
     """
 
     def __init__(
@@ -71,8 +73,9 @@ class LanguageEngine:
         kv_cache: KvCache,
         limits: EngineLimits,
         clock: Callable[[], float],
+        graphs: GraphedDecode | None = None,
     ) -> None:
-        self._runner = ModelRunner(model, kv_cache, clock)
+        self._runner = ModelRunner(model, kv_cache, clock, graphs)
         if tokenizer.vocabulary_size > self._runner.vocabulary_size:
             raise CheckpointError(
                 f"The tokenizer knows {tokenizer.vocabulary_size} tokens, "
@@ -289,6 +292,7 @@ class LanguageEngine:
             pass
         if isinstance(events[-1], GenerationFailed):
             raise StartupError(f"The language model cannot run a step of {num_tokens} tokens.")
+        self._runner.prepare_graphs()
         self.stats = EngineStats()
 
     def _drain(self) -> None:

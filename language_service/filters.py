@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from common.types import SamplingParameters
+from language_service.uploads import upload
 
 NUM_CANDIDATES = 1024
 # Of 8 bytes each.
@@ -93,7 +94,7 @@ class _Limits:
             (each.temperature, min(each.top_k or num_tokens, num_tokens), each.top_p, each.min_p)
             for each in samplings
         ]
-        columns = torch.tensor(values, dtype=torch.float64, device=device).unbind(1)
+        columns = upload(values, torch.float64, device).unbind(1)
         return _Limits(*(column[:, None] for column in columns))
 
     def select(self, rows: torch.Tensor) -> "_Limits":

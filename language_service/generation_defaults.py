@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import CheckpointError, InvalidRequestError
-from common.model_config import Json, read_json
+from common.json_file import Json, read_json
 from common.types import SamplingParameters, SamplingRequest
 
 

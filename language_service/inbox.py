@@ -27,12 +27,20 @@ class WaitingReservation:
 
 
 class Inbox:
-    """All reservations of one language replica, under one byte budget."""
+    """All reservations of one language replica, under one byte budget.
 
-    def __init__(self, max_bytes: int, accepted: EmbeddingFormat) -> None:
+    Args:
+        max_bytes: The budget.
+        accepted: What embeddings must be.
+        is_pinned: Whether they are received into page-locked memory, for a GPU. PyTorch rounds
+            pieces of that up to powers of two.
+    """
+
+    def __init__(self, max_bytes: int, accepted: EmbeddingFormat, is_pinned: bool = False) -> None:
         self.max_bytes = max_bytes
         self.accepted = accepted
         self.received_bytes = 0
+        self._is_pinned = is_pinned
         self._reservations: dict[str, Reservation] = {}
         self._waiting: dict[str, WaitingReservation] = {}
 
@@ -111,7 +119,9 @@ class Inbox:
             )
         if slot.writer is not None and not manifest.is_after(slot.writer.manifest):
             raise SlotTakenError("Another attempt is writing this picture.")
-        slot.writer = EmbeddingWriter(reservation, slot, manifest, self._note_commit)
+        slot.writer = EmbeddingWriter(
+            reservation, slot, manifest, self._note_commit, self._is_pinned
+        )
         slot.tile_tokens, slot.reserved_bytes = manifest.tile_tokens, manifest.num_bytes
         self._admit_waiting()
         return slot.writer

@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 from transformers import PreTrainedModel
 
+from common.errors import StartupError
 from language_service.block_tables import KvBlocks, SlotCopy
 
 
@@ -63,6 +64,9 @@ class KvCache:
         blocks: Book-keeping of its slots.
         dtype: Element type, that of the model.
         device: Where the model computes.
+
+    Raises:
+        StartupError: It does not fit into memory.
     """
 
     def __init__(
@@ -71,9 +75,18 @@ class KvCache:
         self.shape = shape
         self.dtype = dtype
         self.blocks = blocks
-        size = (shape.num_layers, 2, shape.num_kv_heads, blocks.num_tokens, shape.head_dim)
+        # One block more than anybody may have: where rows that only fill a batch are written.
+        num_slots = blocks.num_tokens + blocks.block_size
+        size = (shape.num_layers, 2, shape.num_kv_heads, num_slots, shape.head_dim)
         # Zeroed: a masked key still takes part in a product, and must not be infinite there.
-        self._buffer = torch.zeros(size, dtype=dtype, device=device)
+        try:
+            self._buffer = torch.zeros(size, dtype=dtype, device=device)
+        except RuntimeError as cause:
+            needed = shape.bytes_per_token(dtype) * num_slots / 2**30
+            raise StartupError(
+                f"The device has no memory for a KV cache of {blocks.num_tokens} tokens, which "
+                f"takes {needed:.1f} GiB: lower language.service.kv_tokens, or set it to auto."
+            ) from cause
         self._keys = [self._buffer[layer, 0] for layer in range(shape.num_layers)]
         self._values = [self._buffer[layer, 1] for layer in range(shape.num_layers)]
 
@@ -83,8 +96,13 @@ class KvCache:
         return cls(KvShape.of(model), blocks, model.dtype, model.device)
 
     @property
+    def spare_block(self) -> int:
+        """A block that no sequence has."""
+        return self.blocks.num_tokens // self.blocks.block_size
+
+    @property
     def kv_bytes(self) -> int:
-        """Bytes of the buffer."""
+        """Bytes of all that sequences may have."""
         return self.blocks.num_tokens * self.shape.bytes_per_token(self.dtype)
 
     def write(
@@ -100,6 +118,10 @@ class KvCache:
         """
         self._keys[layer].index_copy_(1, slots, keys.transpose(0, 1))
         self._values[layer].index_copy_(1, slots, values.transpose(0, 1))
+
+    def layer(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of one layer, each [kv heads, slots, head dim] with the spare block."""
+        return self._keys[layer], self._values[layer]
 
     def keys(self, layer: int, place: KvPlace, length: int) -> torch.Tensor:
         """The first `length` keys of a sequence, [length, kv heads, head dim]."""

@@ -15,6 +15,7 @@ from itertools import chain
 import torch
 
 from common.types import SamplingParameters, TokenBias
+from language_service.uploads import upload
 
 
 @dataclass(slots=True)
@@ -70,9 +71,9 @@ def add_biases(scores: torch.Tensor, biases: Mapping[int, Sequence[TokenBias]]) 
     places = [(row, each.token_id) for row, several in biases.items() for each in several]
     if not places:
         return
-    rows, columns = torch.tensor(places, device=scores.device).unbind(1)
+    rows, columns = upload(places, torch.int64, scores.device).unbind(1)
     amounts = [each.bias for several in biases.values() for each in several]
-    scores[rows, columns] += torch.tensor(amounts, device=scores.device)
+    scores[rows, columns] += upload(amounts, torch.float32, scores.device)
 
 
 def penalise(scores: torch.Tensor, rows: Sequence[PenalisedRow]) -> None:
@@ -87,11 +88,14 @@ def penalise(scores: torch.Tensor, rows: Sequence[PenalisedRow]) -> None:
     token_ids = list(chain.from_iterable(histories))
     counts = list(chain.from_iterable(history.values() for history in histories))
     device = scores.device
-    columns, times = torch.tensor([token_ids, counts], dtype=torch.int64, device=device)
-    repeats = torch.tensor([len(history) for history in histories], device=device)
-    settings = torch.tensor([_settings(row.sampling) for row in rows], device=device)
-    repetition, presence, frequency = settings.repeat_interleave(repeats, dim=0).unbind(1)
-    index = torch.tensor([row.index for row in rows], device=device).repeat_interleave(repeats)
+    columns, times = upload([token_ids, counts], torch.int64, device)
+    repeats = upload([len(history) for history in histories], torch.int64, device)
+    settings = upload([_settings(row.sampling) for row in rows], torch.float32, device)
+    index = upload([row.index for row in rows], torch.int64, device)
+    # With the size known nobody asks the device for it.
+    index = index.repeat_interleave(repeats, output_size=len(token_ids))
+    settings = settings.repeat_interleave(repeats, dim=0, output_size=len(token_ids))
+    repetition, presence, frequency = settings.unbind(1)
     values = scores[index, columns]
     values = torch.where(values > 0, values / repetition, values * repetition)
     values -= frequency * times + presence * (times > 0)

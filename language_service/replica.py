@@ -24,10 +24,12 @@ from language_service.answering import AnswerDefaults, Answerer
 from language_service.block_tables import KvBlocks
 from language_service.embedding_manifest import EmbeddingFormat
 from language_service.engine import LanguageEngine
+from language_service.graphed_decode import choose_graphs
 from language_service.inbox import Inbox
 from language_service.kv_cache import KvCache
+from language_service.kv_sizing import CudaMemory, choose_kv_tokens
 from language_service.metrics import LanguageMetrics
-from language_service.packed_linear import pack_linears
+from language_service.model_tuning import tune
 from language_service.probe import LanguageProbe
 from language_service.receiver import EmbeddingReceiver
 from language_service.scheduler import EngineLimits
@@ -59,6 +61,7 @@ class LanguageReplica:
 
         Raises:
             CheckpointError: The model directory is wrong.
+            StartupError: The device has no room for the longest request.
         """
         device = choose_device(spec.device)
         dtype = choose_dtype(config.dtype, device)
@@ -66,22 +69,23 @@ class LanguageReplica:
         model_config = load_model_config(spec.model_dir)
         model = load_language_model(spec.model_dir, model_config, dtype, device)
         held = weight_bytes(model)
-        pack_linears(model)
+        tune(model, config.compile)
         system = ORIGINAL_SYSTEM_MESSAGE if config.system_message == "original" else None
         tokenizer = ChatTokenizer(spec.model_dir, system)
         identity = new_identity(spec.name, ReplicaRole.LANGUAGE, fingerprint(spec.model_dir))
+        limits = _limits(config, model_config, device)
+        meter = CudaMemory(device) if device.type == "cuda" else None
         blocks = KvBlocks(
-            config.kv_tokens,
+            choose_kv_tokens(model, config, limits, meter),
             config.kv_block_size,
             salt=f"{identity.fingerprint} {dtype}".encode(),
             keeps_prefixes=config.prefix_cache,
         )
         cache = KvCache.for_model(model, blocks)
-        limits = _limits(config, model_config)
-        self.engine = LanguageEngine(model, tokenizer, cache, limits, time.monotonic)
-        self.inbox = Inbox(
-            config.inbox_bytes, _embedding_format(model_config, dtype, identity.fingerprint)
-        )
+        graphs = choose_graphs(model, cache, limits, config.cuda_graphs)
+        self.engine = LanguageEngine(model, tokenizer, cache, limits, time.monotonic, graphs)
+        accepted = _embedding_format(model_config, dtype, identity.fingerprint)
+        self.inbox = Inbox(config.inbox_bytes, accepted, is_pinned=device.type == "cuda")
         defaults = AnswerDefaults(config.default_max_tokens, tokenizer.sampling_defaults)
         self._thread = make_thread(spec.name, self.engine.step, on_crash)
         self.engine.on_work = self._thread.wake
@@ -116,10 +120,12 @@ class LanguageReplica:
         self._thread.stop()
 
 
-def _limits(config: LanguageServiceConfig, model_config: ModelConfig) -> EngineLimits:
+def _limits(
+    config: LanguageServiceConfig, model_config: ModelConfig, device: torch.device
+) -> EngineLimits:
     return EngineLimits(
         max_context_tokens=config.context_tokens(model_config.max_context_tokens),
-        max_batch_tokens=config.max_batch_tokens,
+        max_batch_tokens=config.batch_tokens(device.type == "cuda"),
         max_sequences=config.max_sequences,
     )
 

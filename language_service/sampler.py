@@ -6,6 +6,9 @@ Greedy rows take the largest logit. Other rows use the Gumbel-max rule: the larg
 logits / temperature + noise is a draw from the softmax. The noise is a hash of (seed, output
 index, token id), so a request gets the same text alone or in a crowd, on any device, after
 preemption, and on a replica that resumes it. A step of greedy rows is one argmax.
+
+On a GPU the host asks for one thing, the tokens, and numbers go there without waiting; only rows
+with filters ask once more, whether the likeliest candidates were enough, and log probabilities.
 """
 
 import hashlib
@@ -21,6 +24,7 @@ from common.types import SamplingParameters
 from language_service.filters import Candidates, filtered_candidates, row_parts
 from language_service.logprobs import TokenLogprobs, token_logprobs
 from language_service.penalties import PenalisedRow, TokenHistory, add_biases, penalise
+from language_service.uploads import upload
 
 INVALID_TOKEN = -1
 
@@ -68,18 +72,26 @@ def sample(logits: torch.Tensor, sequences: Sequence[SampledSequence]) -> Sample
     """
     raw = logits.float()
     special = [i for i, each in enumerate(sequences) if not each.is_plain_greedy]
-    chosen = _argmax(raw)
-    # What is not a number counts as the largest, so one look at each row's largest is enough.
-    largest = raw.gather(1, chosen[:, None])[:, 0].tolist()
+    likeliest = _argmax(raw)
+    chosen = likeliest
     if special:
         # A row at a time would leave the device idle; all special rows go through together.
-        index = torch.tensor(special, device=raw.device)
-        chosen[index] = _choose(raw, special, [sequences[i] for i in special])
-    token_ids = [
+        drawn = _choose(raw, special, [sequences[i] for i in special])
+        chosen = likeliest.index_copy(0, _on_device(special, raw), drawn)
+    # What is not a number counts as the largest, so one look at each row's largest is enough.
+    largest = raw.gather(1, likeliest[:, None])[:, 0]
+    return SampledTokens(_fetch(chosen, largest), _logprobs(raw, chosen, sequences, special))
+
+
+def _fetch(chosen: torch.Tensor, largest: torch.Tensor) -> list[int]:
+    """The tokens, but for rows whose largest logit is none; in one copy from a device."""
+    if chosen.is_cuda:
+        fetched: list[int] = chosen.masked_fill(~largest.isfinite(), INVALID_TOKEN).tolist()
+        return fetched
+    return [
         token_id if isfinite(logit) else INVALID_TOKEN
-        for token_id, logit in zip(chosen.tolist(), largest, strict=True)
+        for token_id, logit in zip(chosen.tolist(), largest.tolist(), strict=True)
     ]
-    return SampledTokens(token_ids, _logprobs(raw, chosen, sequences, special))
 
 
 def _argmax(scores: torch.Tensor) -> torch.Tensor:
@@ -96,22 +108,23 @@ def _choose(
     """Tokens of the rows that are not plainly greedy, [n] int64."""
     scores = _adjusted(_select(raw, rows), sequences)
     samplings = [each.sampling for each in sequences]
-    starts = [noise_start(each.sampling.seed, len(each.output_ids)) for each in sequences]
+    seeds = [noise_start(each.sampling.seed, len(each.output_ids)) for each in sequences]
+    starts = _on_device(seeds, raw)
     chosen = torch.empty(len(rows), dtype=torch.int64, device=raw.device)
     greedy = [i for i, each in enumerate(samplings) if each.temperature == 0]
     free = [i for i, each in enumerate(samplings) if each.temperature and not each.has_filters]
     filtered = [i for i, each in enumerate(samplings) if each.temperature and each.has_filters]
     if greedy:
-        chosen[greedy] = _argmax(_select(scores, greedy))
+        chosen.index_copy_(0, _on_device(greedy, raw), _argmax(_select(scores, greedy)))
     if free:
         temperatures = [samplings[i].temperature for i in free]
-        drawn = _draw(_select(scores, free), temperatures, [starts[i] for i in free])
-        chosen[free] = drawn
+        drawn = _draw(_select(scores, free), temperatures, _select(starts, free))
+        chosen.index_copy_(0, _on_device(free, raw), drawn)
     if filtered:
-        of_rows = [samplings[i] for i in filtered]
+        of_rows, places = [samplings[i] for i in filtered], _on_device(filtered, raw)
         for part in filtered_candidates(_select(scores, filtered), of_rows):
-            places = [filtered[i] for i in part.rows.tolist()]
-            chosen[places] = _draw_among(part, [starts[i] for i in places])
+            rows_of_part = places[part.rows]
+            chosen.index_copy_(0, rows_of_part, _draw_among(part, starts[rows_of_part]))
     return chosen
 
 
@@ -119,7 +132,11 @@ def _select(scores: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
     """Some rows, in order; all of them without a copy."""
     if len(rows) == len(scores):
         return scores
-    return scores[torch.tensor(rows, device=scores.device)]
+    return scores[_on_device(rows, scores)]
+
+
+def _on_device(values: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+    return upload(values, torch.int64, like.device)
 
 
 def _adjusted(scores: torch.Tensor, sequences: Sequence[SampledSequence]) -> torch.Tensor:
@@ -142,11 +159,11 @@ def _penalised_row(index: int, sequence: SampledSequence) -> PenalisedRow:
 
 
 def _draw(
-    scores: torch.Tensor, temperatures: Sequence[float], starts: Sequence[int]
+    scores: torch.Tensor, temperatures: Sequence[float], starts: torch.Tensor
 ) -> torch.Tensor:
     """Draw from each row's whole distribution: [n] int64."""
     tokens = torch.arange(scores.shape[-1], device=scores.device)[None]
-    divisors = torch.tensor(temperatures, dtype=torch.float64, device=scores.device)[:, None]
+    divisors = upload(temperatures, torch.float64, scores.device)[:, None]
     drawn = []
     for begin, end in row_parts(scores):
         # In float64, so that even the rarest token of a large vocabulary has its chance.
@@ -155,7 +172,7 @@ def _draw(
     return torch.cat(drawn)
 
 
-def _draw_among(candidates: Candidates, starts: Sequence[int]) -> torch.Tensor:
+def _draw_among(candidates: Candidates, starts: torch.Tensor) -> torch.Tensor:
     noisy = candidates.scores + gumbel_noise(starts, candidates.token_ids)
     return candidates.token_ids.gather(1, noisy.argmax(dim=-1, keepdim=True))[:, 0]
 
@@ -173,7 +190,7 @@ def _logprobs(
     }  # fmt: skip
     if not wanted:
         return {}
-    index = torch.tensor(list(wanted), device=raw.device)
+    index = _on_device(list(wanted), raw)
     rows = token_logprobs(raw[index], chosen[index], list(wanted.values()))
     return dict(zip(wanted, rows, strict=True))
 
@@ -184,18 +201,18 @@ def noise_start(seed: int, output_index: int) -> int:
     return int.from_bytes(start, "little", signed=True)
 
 
-def gumbel_noise(starts: Sequence[int], token_ids: torch.Tensor) -> torch.Tensor:
+def gumbel_noise(starts: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
     """Standard Gumbel noise, [n, tokens] float64.
 
     The integers are those of the SplitMix64 generator (Steele, Lea and Flood, 2014), started at
     `starts`, one step a token id; they are the same on every device and for every choice of tokens.
 
     Args:
-        starts: n states, from `noise_start`.
+        starts: [n] int64, each from `noise_start`.
         token_ids: [n or 1, tokens] int64.
     """
     state = (token_ids + 1) * _GOLDEN_GAMMA
-    state = state + torch.tensor(starts, dtype=torch.int64, device=token_ids.device)[:, None]
+    state = state + starts[:, None]
     state.bitwise_xor_(_shift_right(state, 30)).mul_(_MIX_1)
     state.bitwise_xor_(_shift_right(state, 27)).mul_(_MIX_2)
     state.bitwise_xor_(_shift_right(state, 31))

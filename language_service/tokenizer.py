@@ -14,21 +14,21 @@ from typing import Any
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel
-from transformers import AutoTokenizer, PreTrainedConfig
 
 from common.conversation import ImageGroupPart, PromptMessage, TextPart
 from common.errors import CheckpointError, InvalidRequestError
 from common.types import Role
+from language_service import harmony_template
 from language_service.chat_template import (
     IMAGE_CONTEXT,
     IMAGE_END,
     IMAGE_START,
-    ChatTemplate,
     TemplateText,
 )
 from language_service.detokenizer import Detokenizer
 from language_service.generation_defaults import load_generation_defaults
 from language_service.prompt import ImageSegment, PromptLayout, TextSegment
+from language_service.tokenizer_files import load_template, load_tokenizer
 
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 
@@ -62,15 +62,13 @@ class ChatTokenizer:
     """
 
     def __init__(self, directory: Path, system_message: str | None = None) -> None:
-        tokenizer = _load(directory)
+        tokenizer = load_tokenizer(directory)
         self._backend: Tokenizer = tokenizer.backend_tokenizer
-        self._template = ChatTemplate(
-            lambda messages: tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
-        )
+        is_harmony = harmony_template.uses_harmony(directory)
+        self._template = load_template(directory, tokenizer)
         self._known_text = lru_cache(maxsize=MAX_KNOWN_TEXTS)(lambda each: self.decode((each,)))
-        self._system = _system_prefix(system_message)
+        # That format has a system message of its own.
+        self._system = () if is_harmony else _system_prefix(system_message)
         self._control_ids = _control_ids(tokenizer)
         longest_first = sorted(self._control_ids, key=len, reverse=True)
         self._control = re.compile(f"({'|'.join(map(re.escape, longest_first))})")
@@ -78,7 +76,8 @@ class ChatTokenizer:
         self.vocabulary_size = max(tokenizer.get_vocab().values()) + 1
         defaults = load_generation_defaults(directory)
         self.sampling_defaults = defaults.sampling
-        ends = {tokenizer.eos_token_id, self._control_ids.get(TURN_END)} - {None}
+        turn_ends = harmony_template.ANSWER_ENDS if is_harmony else (TURN_END,)
+        ends = {tokenizer.eos_token_id, *map(self._control_ids.get, turn_ends)} - {None}
         self.eos_token_ids = defaults.eos_token_ids | ends
         self._check_joins()
 
@@ -193,28 +192,10 @@ class _LayoutWriter:
             self._token_ids.clear()
 
 
-def _load(directory: Path) -> Any:
-    """The tokenizer as transformers loads it."""
-    # Without either file transformers makes an empty tokenizer and says nothing.
-    if not any((directory / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise CheckpointError(f"{directory} holds neither tokenizer.json nor vocab.json.")
-    try:
-        # With a configuration handed in, transformers does not puzzle over the checkpoint's own.
-        tokenizer = AutoTokenizer.from_pretrained(
-            directory, config=PreTrainedConfig(), trust_remote_code=False
-        )
-    except (OSError, ValueError) as cause:
-        raise CheckpointError(f"{directory} holds no tokenizer that can be loaded.") from cause
-    if not tokenizer.is_fast:
-        raise CheckpointError(f"{directory} holds a tokenizer without a fast implementation.")
-    if tokenizer.chat_template is None:
-        raise CheckpointError(f"{directory} holds no chat template.")
-    return tokenizer
-
-
 def _control_ids(tokenizer: Any) -> dict[str, int]:
     """Every token that must never come from text: special ones, and those of turns and images."""
     named = {IMAGE_START, IMAGE_CONTEXT, IMAGE_END, TURN_START, TURN_END}
+    named.update(harmony_template.CONTROL_TOKENS)
     control = {
         token.content: token_id
         for token_id, token in tokenizer.added_tokens_decoder.items()

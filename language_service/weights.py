@@ -2,108 +2,222 @@
 
 The model classes are those of transformers, on the meta device until the tensors come, so a
 language replica never holds a byte of the vision transformer. Three ways of naming are read: the
-original checkpoints', transformers' own, and the one transformers wrote before version 5.
+original checkpoints', transformers' own, and the one transformers wrote before version 5. A rank
+of a tensor-parallel group reads its own part of every tensor (`sharding`).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from common.checkpoint import Source, StackedSource, TensorSource, load_tensors
+from common.checkpoint import (
+    RoleCheck,
+    Source,
+    StackedSource,
+    check_role,
+    load_tensors,
+)
+from common.checkpoint_problem import CheckpointProblem, refuse
 from common.errors import CheckpointError
 from common.model_config import ModelConfig
-from common.model_files import TensorEntry, list_tensors
-from language_service.attention import PAGED_ATTENTION
+from common.model_files import list_tensors
+from common.tensor_header import TensorEntry
+from language_service.device_attention import attention_for
+from language_service.sharding import WHOLE_MODEL, Rank, ShardingPlan, check_divides, indivisible
+from language_service.tensor_names import EMBEDDING, HEAD, language_tensors, tensor_name
 
+# Of a module that is only counted.
+NO_DEVICE = torch.device("meta")
 SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "gpt_oss")
 # "longrope" is not here: its frequencies depend on the longest sequence of a batch.
 SUPPORTED_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
 
-# Prefix in the checkpoint -> prefix in the causal language model.
-LANGUAGE_PREFIXES = {
-    "language_model.model.": "model.",
-    "language_model.lm_head.": "lm_head.",
-    "model.language_model.": "model.",
-    "lm_head.": "lm_head.",
-}
-VISION_PREFIXES = (
-    "vision_model.",
-    "mlp1.",
-    "mlp2.",
-    "pooling_before_gating.",
-    "gating.",
-    "model.vision_tower.",
-    "model.multi_modal_projector.",
-    "vision_tower.",
-    "multi_modal_projector.",
-)
 # Parameter of all experts -> the tensors of one expert that make it up.
 EXPERT_TENSORS = {
     "gate_up_proj": ("gate_proj.weight", "up_proj.weight"),
     "down_proj": ("down_proj.weight",),
 }
-HEAD, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A model on the meta device and where its parameters come from.
+
+    Attributes:
+        text: Its configuration, that of one rank.
+        entries: The tensors of this role, by checkpoint name.
+        foreign: Of `LanguageTensors`.
+    """
+
+    text: PreTrainedConfig
+    model: PreTrainedModel
+    entries: Mapping[str, TensorEntry]
+    sources: Mapping[str, Source]
+    foreign: tuple[CheckpointProblem, ...]
+
+
+def check_language_model(
+    config: ModelConfig, tensors: Mapping[str, TensorEntry], rank: Rank = WHOLE_MODEL
+) -> RoleCheck:
+    """Compare the language model with the headers of a checkpoint; nothing is read.
+
+    Args:
+        config: Of the checkpoint.
+        tensors: All of its tensors, by name.
+        rank: Which part of the model is meant.
+
+    Raises:
+        CheckpointError: An unsupported architecture, of which no module can be built.
+        ConfigError: It cannot be cut for so many ranks.
+    """
+    it = _prepare(config, tensors, torch.bfloat16, rank, NO_DEVICE)
+    return check_role(it.model, it.entries, it.sources, it.foreign)
 
 
 def load_language_model(
-    directory: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
+    directory: Path,
+    config: ModelConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+    rank: Rank = WHOLE_MODEL,
 ) -> PreTrainedModel:
     """Load the causal language model of a checkpoint, ready for `LanguageEngine`.
 
     The output head is a tensor of its own wherever the checkpoint has one, whatever the
     configuration says: published checkpoints leave the key out or have it wrong.
 
+    Args:
+        directory: Of the model.
+        config: Read from there.
+        dtype: Element type to hold.
+        device: Where to hold it.
+        rank: Which part of it; sums over the ranks are added by `parallelise`.
+
     Raises:
         CheckpointError: An unsupported architecture, or a tensor that is missing, extra,
             misshapen or of unknown purpose; the message names it.
+        ConfigError: It cannot be cut for so many ranks.
     """
-    entries = _language_tensors(list_tensors(directory))
-    text = _text_config(config)
-    text.tie_word_embeddings = text.tie_word_embeddings and HEAD not in entries
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            text, attn_implementation=PAGED_ATTENTION, dtype=dtype
-        )
-    if text.tie_word_embeddings and EMBEDDING in entries:
-        entries[HEAD] = entries[EMBEDDING]
-    load_tensors(
-        model,
-        {entry.name: entry for entry in entries.values()},
-        {name: _source(entries, name, tensor) for name, tensor in model.state_dict().items()},
-        dtype,
-        device,
-    )
+    it = _prepare(config, list_tensors(directory), dtype, rank, device)
+    refuse(it.foreign)
+    model = it.model
+    load_tensors(model, it.entries, it.sources, dtype, device)
     model.tie_weights()
     # A buffer that no checkpoint holds; on the meta device it has no values.
     rotary = model.model.rotary_emb
-    model.model.rotary_emb = type(rotary)(config=text).to(device)
+    model.model.rotary_emb = type(rotary)(config=it.text).to(device)
     model.train(False)
     return model
 
 
-def _source(entries: Mapping[str, TensorEntry], parameter: str, tensor: torch.Tensor) -> Source:
-    """Where a parameter comes from; a missing tensor is reported under the parameter's name.
+def ranks_obstacle(config: ModelConfig, num_ranks: int) -> str | None:
+    """What keeps the language model from being cut for so many GPUs, in words; None for nothing.
+
+    Raises:
+        CheckpointError: An unsupported architecture.
+    """
+    return indivisible(_text_config(config), num_ranks)
+
+
+def _prepare(
+    config: ModelConfig,
+    tensors: Mapping[str, TensorEntry],
+    dtype: torch.dtype,
+    rank: Rank,
+    device: torch.device,
+) -> _Prepared:
+    own = language_tensors(tensors)
+    entries = own.entries
+    text = _text_config_of(config, entries)
+    if text.tie_word_embeddings and EMBEDDING in entries:
+        entries[HEAD] = entries[EMBEDDING]
+    plan = ShardingPlan(text, rank)
+    model = _empty_model(plan.narrow_config, dtype, rank, device)
+    return _Prepared(
+        plan.narrow_config,
+        model,
+        {entry.name: entry for entry in entries.values()},
+        {name: _source(entries, name, tensor, plan) for name, tensor in model.state_dict().items()},
+        own.foreign,
+    )
+
+
+def empty_language_model(
+    config: ModelConfig, tensors: Mapping[str, TensorEntry], rank: Rank = WHOLE_MODEL
+) -> PreTrainedModel:
+    """Build what one rank holds of the language model on the meta device, in bfloat16.
+
+    Args:
+        config: Of the checkpoint.
+        tensors: All of its tensors, by name; they say whether the head is one of its own.
+        rank: Which part.
+
+    Raises:
+        CheckpointError: An unsupported architecture.
+        ConfigError: It cannot be cut for so many ranks.
+    """
+    text = _text_config_of(config, language_tensors(tensors).entries)
+    narrow = ShardingPlan(text, rank).narrow_config
+    return _empty_model(narrow, torch.bfloat16, rank, NO_DEVICE)
+
+
+def check_ranks(config: ModelConfig, num_ranks: int) -> None:
+    """Check that the language model of a checkpoint can be cut for so many GPUs.
+
+    Raises:
+        ConfigError: Names what does not divide, and the sizes that work.
+        CheckpointError: An unsupported architecture.
+    """
+    check_divides(_text_config(config), num_ranks)
+
+
+def _empty_model(
+    text: PreTrainedConfig, dtype: torch.dtype, rank: Rank, device: torch.device
+) -> PreTrainedModel:
+    """The module of one rank on the meta device, for the one where it is to run."""
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            text, attn_implementation=attention_for(device), dtype=dtype
+        )
+        if rank.size > 1:
+            # The one layer whose width the configuration does not tell apart from another's.
+            num_rows = text.vocab_size // rank.size
+            model.lm_head = nn.Linear(text.hidden_size, num_rows, bias=False, dtype=dtype)
+    return model
+
+
+def _source(
+    entries: Mapping[str, TensorEntry], parameter: str, tensor: torch.Tensor, plan: ShardingPlan
+) -> Source:
+    """Where a parameter comes from.
 
     Checkpoints of Qwen3-MoE hold every expert's matrices apart, those of GPT-OSS together.
     """
     block, _, kind = parameter.rpartition(".")
     if parameter in entries or not block.endswith(".mlp.experts"):
-        return TensorSource(_tensor_name(entries, parameter))
+        return plan.source(tensor_name(entries, parameter), parameter)
     if kind not in EXPERT_TENSORS or f"{block}.0.{EXPERT_TENSORS[kind][0]}" not in entries:
-        return TensorSource(parameter)
-    return StackedSource(
-        tuple(
-            tuple(_tensor_name(entries, f"{block}.{i}.{name}") for name in EXPERT_TENSORS[kind])
-            for i in range(tensor.shape[0])
-        )
+        return plan.source(tensor_name(entries, parameter), parameter)
+    experts = tuple(
+        tuple(tensor_name(entries, f"{block}.{i}.{name}") for name in EXPERT_TENSORS[kind])
+        for i in range(tensor.shape[0])
     )
+    cut = plan.source(parameter, parameter)
+    # An expert's own tensors lack the dimension that counts experts.
+    dimension = max(cut.dimension - 1, 0)
+    return StackedSource(experts, cut.part, cut.num_parts, dimension)
 
 
-def _tensor_name(entries: Mapping[str, TensorEntry], parameter: str) -> str:
-    return entries[parameter].name if parameter in entries else parameter
+def _text_config_of(config: ModelConfig, entries: Mapping[str, TensorEntry]) -> PreTrainedConfig:
+    """The configuration, its head tied only where the checkpoint has none."""
+    text = _text_config(config)
+    text.tie_word_embeddings = text.tie_word_embeddings and HEAD not in entries
+    return text
 
 
 def _text_config(config: ModelConfig) -> PreTrainedConfig:
@@ -124,28 +238,3 @@ def _text_config(config: ModelConfig) -> PreTrainedConfig:
     if rope_type not in SUPPORTED_ROPE_TYPES:
         raise CheckpointError(f"Rotary embeddings of type {rope_type!r} are not supported.")
     return text
-
-
-def _language_tensors(tensors: Mapping[str, TensorEntry]) -> dict[str, TensorEntry]:
-    """The language model's tensors, by the name of the parameter that each one fills."""
-    found: dict[str, TensorEntry] = {}
-    for name, entry in tensors.items():
-        parameter = _parameter_name(name)
-        if parameter is None:
-            continue
-        if parameter in found:
-            raise CheckpointError(f"Tensors {found[parameter].name} and {name} are the same one.")
-        found[parameter] = entry
-    return found
-
-
-def _parameter_name(tensor_name: str) -> str | None:
-    """Parameter that a tensor fills; None for a tensor of the vision service."""
-    for prefix, replacement in LANGUAGE_PREFIXES.items():
-        if tensor_name.startswith(prefix):
-            return replacement + tensor_name.removeprefix(prefix)
-    if tensor_name.startswith(VISION_PREFIXES):
-        return None
-    raise CheckpointError(
-        f"Tensor {tensor_name} belongs neither to the vision nor to the language model."
-    )

@@ -22,11 +22,16 @@ OPEN_SERVICE = "/grpc.health.v1.Health/"
 
 
 class ApiKey:
-    """Compares in a time that does not tell how much of a guess is right."""
+    """Compares in a time that does not tell how much of a guess is right.
 
-    def __init__(self, key: str) -> None:
-        """Take the key; the empty one lets everybody in."""
+    Args:
+        key: The empty one lets everybody in.
+        on_refusal: Called for every caller that is not let in.
+    """
+
+    def __init__(self, key: str, on_refusal: Callable[[], None] = lambda: None) -> None:
         self._key = key.encode()
+        self._on_refusal = on_refusal
 
     def check(self, authorization: str) -> None:
         """Let a caller in.
@@ -42,6 +47,7 @@ class ApiKey:
         scheme, _, shown = authorization.partition(" ")
         is_same = hmac.compare_digest(shown.strip().encode(), self._key)
         if scheme.lower() != SCHEME or not is_same:
+            self._on_refusal()
             raise UnauthenticatedError("A valid API key is needed, as Authorization: Bearer KEY.")
 
 

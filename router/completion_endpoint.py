@@ -19,7 +19,7 @@ from common.errors import InvalidRequestError, UnavailableError
 from protos.dvd.v1 import inference_pb2
 from router.front_door import Caller, FrontDoor
 from router.http_body import BodyReader
-from router.http_reply import send_stream, send_whole
+from router.http_reply import Reply, break_off, send_stream, send_whole
 from router.openai_answer import AnswerGatherer, CompletionHead, Dialect
 from router.openai_chunks import ChunkWriter
 from router.openai_request import read_body
@@ -80,14 +80,18 @@ class CompletionEndpoint(Generic[Shape]):
         Raises:
             DvdError: Nothing of the answer is sent yet, and there will be none.
         """
-        http = Request(scope, receive)
+        http, reply = Request(scope, receive), Reply(send)
         with self._door.counted():
             asked, caller = await self._read(http), caller_of(http)
         try:
-            await while_connected(receive, self._answer(asked, caller, send))
+            await while_connected(receive, self._answer(asked, caller, reply.send))
         except asyncio.CancelledError as stopped:
             # The server does so alone, to what has not ended in the time that it had.
-            raise UnavailableError("This router has stopped.") from stopped
+            refusal = UnavailableError("This router has stopped.")
+            if not reply.has_begun:
+                raise refusal from stopped
+            if asked.shape.stream:
+                await break_off(refusal, send)
 
     async def _read(self, http: Request) -> Asked:
         request_id = http.headers.get(REQUEST_ID_HEADER) or uuid.uuid4().hex

@@ -37,7 +37,7 @@ class Doors:
         self.grpc_address = self.http_address = ""
         self._config = front.config
         self._drain_seconds = drain_seconds
-        key = ApiKey(api_key)
+        key = ApiKey(api_key, front.count_unauthenticated)
         self._rpc = RpcServer(
             front.config.max_request_bytes,
             work=WorkGate(begins={"Generate"}),

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, replace
 
 from common.config import RouterConfig
-from common.errors import DeadlineExpiredError
+from common.errors import DeadlineExpiredError, UnauthenticatedError
 from protos.dvd.v1 import inference_pb2
 from router.answer_meter import AnswerMeter
 from router.deadline import Deadline
@@ -86,6 +86,10 @@ class FrontDoor:
     def counted(self) -> AbstractContextManager[None]:
         """Count a request that ends before it is one: a context that tells how."""
         return AnswerMeter(self.metrics.door, self.metrics.count_request).counted()
+
+    def count_unauthenticated(self) -> None:
+        """Count a call that showed no key of ours, and so never came this far."""
+        self.metrics.count_request(UnauthenticatedError.code.name, "")
 
     def _deadline(self, caller: Caller) -> Deadline:
         left = caller.seconds_left

@@ -8,7 +8,7 @@ that can only be told as an event.
 import logging
 from collections.abc import AsyncGenerator, Mapping
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from common.errors import DvdError, UnavailableError
 from router.answer import AnswerFinished
@@ -22,6 +22,23 @@ log = logging.getLogger(__name__)
 
 EVENTS_TYPE = "text/event-stream; charset=utf-8"
 Events = AsyncGenerator[AnswerEvent, None]
+
+
+class Reply:
+    """Passes on what is sent, and knows whether anything was.
+
+    Attributes:
+        has_begun: Whether status and headers are on their way.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.has_begun = False
+
+    async def send(self, message: Message) -> None:
+        """Send a message of ASGI."""
+        self.has_begun = True
+        await self._send(message)
 
 
 async def send_whole(
@@ -66,8 +83,14 @@ async def send_stream(
     except Exception as error:  # the client hears of it in the stream
         if not has_begun:
             raise
-        await _send_more(send, error_event(_told(error)))
+        await break_off(_told(error), send)
+        return
     await send({"type": "http.response.body", "body": b""})
+
+
+async def break_off(error: DvdError, send: Send) -> None:
+    """End a stream of events that has begun with an error."""
+    await send({"type": "http.response.body", "body": error_event(error)})
 
 
 def _told(error: Exception) -> DvdError:

@@ -6,7 +6,7 @@ The two kinds of completion differ in the shape of a choice alone; `Dialect` is 
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from common.types import ChoiceEnd
@@ -169,7 +169,7 @@ class AnswerGatherer:
 
 
 def usage_of(finished: AnswerFinished) -> JsonObject:
-    """What a request used: OpenAI's fields, and what the visual resolution router saved."""
+    """What a request used: OpenAI's fields, what ViR saved, and where the time went."""
     usage = finished.usage
     prompt = usage.text_tokens + usage.visual_tokens
     return {
@@ -185,6 +185,7 @@ def usage_of(finished: AnswerFinished) -> JsonObject:
         "visual_tokens_before_resolution": usage.visual_tokens_before_resolution,
         "tiles": usage.tiles,
         "compressed_tiles": usage.compressed_tiles,
+        "stage_seconds": {name: round(s, 6) for name, s in asdict(finished.seconds).items()},
     }
 
 

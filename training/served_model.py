@@ -20,6 +20,7 @@ from language_service.block_tables import KvBlocks
 from language_service.engine import LanguageEngine
 from language_service.generation import EngineEvent, GenerationFailed, GenerationRequest
 from language_service.kv_cache import KvCache
+from language_service.kv_sizing import choose_kv_tokens
 from language_service.packed_linear import pack_linears
 from language_service.prompt import Prompt, VisualSegment
 from language_service.scheduler import EngineLimits
@@ -119,10 +120,12 @@ class ServedModel:
         pack_linears(model)
         limits = EngineLimits(
             max_context_tokens=settings.context_tokens(self.config.max_context_tokens),
-            max_batch_tokens=settings.max_batch_tokens,
+            max_batch_tokens=settings.batch_tokens(is_cuda=False),
             max_sequences=settings.max_sequences,
         )
-        cache = KvCache.for_model(model, KvBlocks(settings.kv_tokens))
+        cache = KvCache.for_model(
+            model, KvBlocks(choose_kv_tokens(model, settings, limits, meter=None))
+        )
         return LanguageEngine(model, self._tokenizer, cache, limits, time.monotonic)
 
 

@@ -18,6 +18,7 @@ from vision_service.device_batches import DeviceBatches, LoadedBatch
 from vision_service.encode_job import EncodeJob
 from vision_service.encode_queue import BatchPart, EncodeQueue
 from vision_service.engine_stats import EngineStats
+from vision_service.graphed_encode import GraphedEncode
 from vision_service.vision_model import VisionModel
 
 
@@ -48,8 +49,10 @@ class EncodePasses:
         queue: EncodeQueue,
         stats: EngineStats,
         clock: Callable[[], float],
+        graphs: GraphedEncode | None = None,
     ) -> None:
         self._model = model
+        self._encode = model.encode if graphs is None else graphs.encode
         self._device = device
         self._queue = queue
         self._stats = stats
@@ -87,7 +90,7 @@ class EncodePasses:
 
     def _launch(self, parts: tuple[BatchPart, ...], batch: LoadedBatch) -> EncodePass | None:
         try:
-            features = self._model.encode(self._device.begin(batch))[: batch.num_tiles]
+            features = self._encode(self._device.begin(batch))[: batch.num_tiles]
             return EncodePass(parts, features, self._device.launched(), self._taken_at)
         except RuntimeError as error:
             self._fail(parts, error)

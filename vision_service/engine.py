@@ -18,6 +18,7 @@ from vision_service.device_batches import DeviceBatches
 from vision_service.encode_passes import EncodePasses, fail_all, require_finite
 from vision_service.encode_queue import EncodeQueue
 from vision_service.engine_stats import EngineStats
+from vision_service.graphed_encode import GraphedEncode
 from vision_service.images import EncodedImage, ProjectedImage, TiledImage
 from vision_service.project_job import ProjectJob
 from vision_service.vision_model import VisionModel
@@ -39,6 +40,7 @@ class VisionEngine:
         clock: Callable[[], float],
         max_batch_wait_seconds: float = 0.0,
         device: DeviceBatches | None = None,
+        graphs: GraphedEncode | None = None,
     ) -> None:
         """Prepare; nothing runs before `step`.
 
@@ -49,6 +51,7 @@ class VisionEngine:
             clock: Time in seconds.
             max_batch_wait_seconds: Longest that a batch waits for pictures in the decoder.
             device: How batches get to the device; None for the usual way.
+            graphs: Captured passes, prepared at warm-up; None for none.
         """
         self.stats = EngineStats()
         self.on_work: Callable[[], None] = lambda: None
@@ -59,7 +62,8 @@ class VisionEngine:
             model.device, model.dtype, config.vision, max_batch_tiles
         )
         self._queue = EncodeQueue(self._device.max_tiles, max_batch_wait_seconds)
-        self._passes = EncodePasses(model, self._device, self._queue, self.stats, clock)
+        self._graphs = graphs
+        self._passes = EncodePasses(model, self._device, self._queue, self.stats, clock, graphs)
         self._lock = threading.Lock()
         self._projections: list[ProjectJob] = []
         self._probes: list[Future[None]] = []
@@ -171,6 +175,8 @@ class VisionEngine:
         """
         with torch.inference_mode():
             self._run_blank_tile()
+            if self._graphs is not None:
+                self._graphs.prepare()
 
     def _run_blank_tile(self) -> None:
         side = self._config.vision.tile_size

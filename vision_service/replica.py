@@ -8,6 +8,7 @@ import torch
 
 from common.checkpoint import weight_bytes
 from common.config import ImageLimits, VisionServiceConfig
+from common.device_graphs import CudaCapture
 from common.devices import choose_device, choose_dtype
 from common.engine_thread import EngineThread, MakesEngineThread
 from common.health_probe import HealthProbe, seconds_of
@@ -24,6 +25,7 @@ from protos.dvd.v1 import vision_pb2_grpc
 from vision_service.encoding import Encoder
 from vision_service.engine import VisionEngine
 from vision_service.feature_cache import FeatureCache
+from vision_service.graphed_encode import GraphedEncode
 from vision_service.metrics import VisionMetrics
 from vision_service.preprocess import Preprocessor
 from vision_service.server import SERVICE_NAME, VisionServicer
@@ -62,12 +64,15 @@ class VisionReplica:
         model_config = load_model_config(spec.model_dir)
         model = load_vision_model(spec.model_dir, model_config, dtype, device)
         held = weight_bytes(model)
+        is_graphed = config.cuda_graphs and device.type == "cuda"
+        side = model_config.vision.tile_size
         self.engine = VisionEngine(
             model,
             model_config,
             config.max_batch_tiles,
             time.monotonic,
             config.max_batch_wait_seconds,
+            graphs=GraphedEncode(model, side, CudaCapture()) if is_graphed else None,
         )
         self.cache = FeatureCache(config.feature_cache_bytes)
         step, wait = self.engine.step, self.engine.seconds_to_wait

@@ -11,10 +11,17 @@ from pathlib import Path
 
 import torch
 
-from common.checkpoint import TensorSource, load_tensors
-from common.errors import CheckpointError
+from common.checkpoint import (
+    RoleCheck,
+    TensorSource,
+    check_role,
+    foreign_problem,
+    load_tensors,
+)
+from common.checkpoint_problem import CheckpointProblem, refuse
 from common.model_config import CheckpointLayout, ModelConfig
-from common.model_files import TensorEntry, list_tensors
+from common.model_files import list_tensors
+from common.tensor_header import TensorEntry
 from vision_service.vision_model import VisionModel
 
 ORIGINAL_VISION_PREFIXES = ("vision_model.", "mlp1.", "mlp2.", "pooling_before_gating.", "gating.")
@@ -47,12 +54,15 @@ class TensorNaming:
         language: Prefixes of the language half.
         is_original: Whether it is the original spelling.
         stem: What precedes `vision_tower` in transformers' spelling.
+        norm_block: Block of the norms of queries and keys in transformers' spelling; published
+            conversions of the 6B vision transformer left them in `attn`.
     """
 
     vision: tuple[str, ...]
     language: tuple[str, ...]
     is_original: bool
     stem: str = ""
+    norm_block: str = "attention"
 
     def source(self, parameter: str) -> TensorSource:
         """Say which tensor fills a parameter of `VisionModel`."""
@@ -60,6 +70,8 @@ class TensorNaming:
         if module == "vision_model":
             if self.is_original:
                 return _original_source(rest)
+            for norm in ("q_norm", "k_norm"):
+                rest = rest.replace(f".attention.{norm}.", f".{self.norm_block}.{norm}.")
             return TensorSource(f"{self.stem}vision_tower.{rest}")
         if module == "mlp1" and not self.is_original:
             position, _, kind = rest.partition(".")
@@ -68,17 +80,29 @@ class TensorNaming:
         return TensorSource(parameter)
 
     def own_tensors(self, entries: Mapping[str, TensorEntry]) -> dict[str, TensorEntry]:
-        """Pick the tensors of the vision half.
-
-        Raises:
-            CheckpointError: A tensor belongs to neither half.
-        """
-        for name in entries:
-            if not name.startswith(self.vision + self.language):
-                raise CheckpointError(
-                    f"Tensor {name} belongs neither to the vision nor to the language model."
-                )
+        """Pick the tensors of the vision half."""
         return {name: entry for name, entry in entries.items() if name.startswith(self.vision)}
+
+    def foreign_tensors(self, entries: Mapping[str, TensorEntry]) -> list[CheckpointProblem]:
+        """Name the tensors that belong to neither half."""
+        known = self.vision + self.language
+        return [foreign_problem(e) for name, e in entries.items() if not name.startswith(known)]
+
+
+def check_vision_model(config: ModelConfig, tensors: Mapping[str, TensorEntry]) -> RoleCheck:
+    """Compare the vision half with the headers of a checkpoint; nothing is read.
+
+    Args:
+        config: Of the checkpoint.
+        tensors: All of its tensors, by name.
+
+    Raises:
+        CheckpointError: A vision half that cannot be built.
+    """
+    naming = _naming(config.layout, tensors)
+    model = empty_vision_model(config)
+    foreign = naming.foreign_tensors(tensors)
+    return check_role(model, naming.own_tensors(tensors), _sources(naming, model), foreign)
 
 
 def load_vision_model(
@@ -97,12 +121,24 @@ def load_vision_model(
     """
     entries = list_tensors(directory)
     naming = _naming(config.layout, entries)
-    own = naming.own_tensors(entries)
-    with torch.device("meta"):
-        model = VisionModel(config)
-    sources = {parameter: naming.source(parameter) for parameter in model.state_dict()}
-    load_tensors(model, own, sources, dtype, device)
+    refuse(naming.foreign_tensors(entries))
+    model = empty_vision_model(config)
+    load_tensors(model, naming.own_tensors(entries), _sources(naming, model), dtype, device)
     return model.eval().requires_grad_(False)
+
+
+def empty_vision_model(config: ModelConfig) -> VisionModel:
+    """Build the vision half on the meta device.
+
+    Raises:
+        CheckpointError: It cannot be built.
+    """
+    with torch.device("meta"):
+        return VisionModel(config)
+
+
+def _sources(naming: TensorNaming, model: VisionModel) -> dict[str, TensorSource]:
+    return {parameter: naming.source(parameter) for parameter in model.state_dict()}
 
 
 def _naming(layout: CheckpointLayout, entries: Mapping[str, TensorEntry]) -> TensorNaming:
@@ -110,13 +146,14 @@ def _naming(layout: CheckpointLayout, entries: Mapping[str, TensorEntry]) -> Ten
         return TensorNaming(ORIGINAL_VISION_PREFIXES, ("language_model.",), is_original=True)
     stem = "model." if any(name.startswith("model.") for name in entries) else ""
     vision = (f"{stem}vision_tower.", f"{stem}multi_modal_projector.")
-    return TensorNaming(vision, (f"{stem}language_model.", "lm_head."), False, stem)
+    language = (f"{stem}language_model.", "lm_head.")
+    norm_block = "attn" if any(".attn.q_norm." in name for name in entries) else "attention"
+    return TensorNaming(vision, language, False, stem, norm_block)
 
 
 def original_sources(model: VisionModel) -> dict[str, TensorSource]:
     """Name for every parameter of a model the tensor that holds it in the original layout."""
-    naming = _naming(CheckpointLayout.ORIGINAL, {})
-    return {parameter: naming.source(parameter) for parameter in model.state_dict()}
+    return _sources(_naming(CheckpointLayout.ORIGINAL, {}), model)
 
 
 def _original_source(name: str) -> TensorSource:

@@ -9,13 +9,14 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from dataclasses import fields
 from typing import Any
 
 import aiohttp
 
 from common import errors
 from common.errors import DeadlineExpiredError, DvdError, OverloadedError, UnreachableError
-from deploy.bench.door import Delta, Ended, Question, Said, TokenUse
+from deploy.bench.door import Delta, Ended, Question, Said, StageSeconds, TokenUse
 
 JsonObject = dict[str, Any]
 EVENT = b"data: "
@@ -157,7 +158,7 @@ def _events(chunk: JsonObject) -> list[Delta | Ended]:
         if text:
             events.append(Delta(text, 1))
     if chunk.get("usage"):
-        events.append(Ended(_use(chunk["usage"])))
+        events.append(Ended(_use(chunk["usage"]), _stages(chunk["usage"])))
     return events
 
 
@@ -174,3 +175,12 @@ def _use(usage: JsonObject) -> TokenUse:
         cached_tokens=details.get("cached_tokens") or 0,
         output_tokens=usage["completion_tokens"],
     )
+
+
+def _stages(usage: JsonObject) -> StageSeconds | None:
+    """Where the time went; None of a server that does not tell."""
+    told = usage.get("stage_seconds")
+    if not isinstance(told, dict):
+        return None
+    names = [each.name for each in fields(StageSeconds)]
+    return StageSeconds(**{name: float(told.get(name, 0)) for name in names})

@@ -85,6 +85,7 @@ def curves(
     *,
     is_stacked: bool = False,
     highest: float | None = None,
+    colours: Mapping[str, str] | None = None,
 ) -> timeseries.Panel:
     """Lines over time, from zero.
 
@@ -95,6 +96,7 @@ def curves(
         queries: Whose series are drawn.
         is_stacked: Whether they add up to a whole.
         highest: Top of the axis; None for what the values need.
+        colours: Of series by their name, where a colour means something; others take any.
     """
     legend = common.VizLegendOptions().display_mode(look.LegendDisplayMode.LIST)
     panel = (
@@ -116,6 +118,9 @@ def curves(
         panel.stacking(common.StackingConfig().mode(look.StackingMode.NORMAL))
     if highest is not None:
         panel.max(highest)
+    for name, colour in (colours or {}).items():
+        fixed = {"mode": "fixed", "fixedColor": colour}
+        panel.override_by_name(name, [model.DynamicConfigValue("color", fixed)])
     return _ask(panel.title(title).description(text).unit(unit), queries)
 
 

@@ -3,8 +3,6 @@
 from deploy.grafana.board import SELECTOR
 
 WINDOW = "$__rate_interval"
-# What a request that could have been answered ends with; alerts count the same.
-OURS = "INTERNAL|UNAVAILABLE|DEADLINE_EXCEEDED|FAILED_PRECONDITION"
 
 
 def rate(metric: str, *labels: str, where: str = SELECTOR) -> str:

@@ -1,1 +1,1 @@
-"""Tests of the programs that measure."""
+"""Tests of what programs that measure are made of."""

@@ -1,6 +1,6 @@
 """Configuration of each process: frozen, strict, within bounds."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import ValidationError
@@ -85,10 +85,21 @@ def test_a_scope_is_read_by_its_name() -> None:
         (None, 40_960, 8_192, 8_192),
         (4_096, 40_960, 65_536, 4_096),
         (100_000, 40_960, 65_536, 40_960),
+        (None, 40_960, "auto", 40_960),
+        (4_096, 40_960, "auto", 4_096),
     ],
 )
 def test_the_context_is_the_least_of_what_is_asked_trained_and_cached(
-    asked: int | None, model_limit: int, kv_tokens: int, expected: int
+    asked: int | None, model_limit: int, kv_tokens: int | Literal["auto"], expected: int
 ) -> None:
     config = LanguageServiceConfig(max_context_tokens=asked, kv_tokens=kv_tokens)
     assert config.context_tokens(model_limit) == expected
+
+
+@pytest.mark.parametrize(("wanted", "on_cpu", "on_cuda"), [(None, 512, 8192), (100, 100, 100)])
+def test_a_gpu_takes_longer_chunks(wanted: int | None, on_cpu: int, on_cuda: int) -> None:
+    config = LanguageServiceConfig(max_batch_tokens=wanted)
+    assert (config.batch_tokens(is_cuda=False), config.batch_tokens(is_cuda=True)) == (
+        on_cpu,
+        on_cuda,
+    )

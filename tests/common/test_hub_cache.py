@@ -11,7 +11,7 @@ COMMITS = {"main": "a" * 40, "v1": "b" * 40}
 PROGRAM = """
 import sys
 from common.errors import CheckpointError
-from common.model_files import resolve_model
+from common.model_source import resolve_model
 try:
     print(resolve_model(sys.argv[1], sys.argv[2] or None))
 except CheckpointError as error:

@@ -1,14 +1,13 @@
 """Both published layouts, and errors that name the key."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from common.errors import CheckpointError
-from common.model_config import CheckpointLayout, load_model_config, read_json
+from common.model_config import CheckpointLayout, load_model_config
 from common.resolution_rule import ResolutionThresholds
 from common.tiling import TilingOptions
 
@@ -244,18 +243,34 @@ def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
         load_model_config(tmp_path)
 
 
-NOT_OBJECTS: dict[str, Callable[[], bytes]] = {
-    "empty": lambda: b"",
-    "list": lambda: b"[]",
-    "cut": lambda: b'{"a": ',
-    "binary": lambda: bytes(range(128, 256)),
-    "deep": lambda: b"[" * 100_000,
-}
+def test_code_of_a_known_model_is_left_alone(tmp_path: Path) -> None:
+    plain = load_model_config(write(tmp_path, original()))
+    mapped = original() | {"auto_map": {"AutoModel": "modeling_internvl_chat.InternVLChatModel"}}
+    mapped["vision_config"]["auto_map"] = {"AutoModel": "modeling_intern_vit.InternVisionModel"}
+    assert load_model_config(write(tmp_path, mapped)) == plain
 
 
-@pytest.mark.parametrize("content", NOT_OBJECTS)
-def test_what_is_no_json_object_is_refused(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "config.json"
-    path.write_bytes(NOT_OBJECTS[content]())
-    with pytest.raises(CheckpointError):
-        read_json(path)
+def test_a_model_that_needs_its_own_code_is_refused_with_the_reason(tmp_path: Path) -> None:
+    document = {"model_type": "internvl_next", "auto_map": {"AutoModel": "modeling_next.Next"}}
+    with pytest.raises(CheckpointError, match=r"'internvl_next'.*modeling_next\.Next.*never run"):
+        load_model_config(write(tmp_path, document))
+
+
+@pytest.mark.parametrize(
+    ("layout", "part"),
+    [
+        ("original", None),
+        ("original", "llm_config"),
+        ("transformers", None),
+        ("transformers", "text_config"),
+    ],
+)
+def test_quantised_weights_are_refused_by_name(
+    tmp_path: Path, layout: str, part: str | None
+) -> None:
+    document = LAYOUTS[layout]()
+    (document if part is None else document[part])["quantization_config"] = {
+        "quant_method": "mxfp4"
+    }
+    with pytest.raises(CheckpointError, match="quantised by 'mxfp4'"):
+        load_model_config(write(tmp_path, document))

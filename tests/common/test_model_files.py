@@ -1,11 +1,10 @@
-"""Headers read and fuzzed, indexes, fingerprints."""
+"""Files and indexes of tensors, fingerprints."""
 
 import json
+import os
 import shutil
-import struct
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +13,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from common.errors import CheckpointError
-from common.model_files import SAMPLE_BYTES, fingerprint, list_tensors, read_header, resolve_model
+from common.model_files import (
+    INDEX_FILE,
+    SAMPLE_BYTES,
+    fingerprint,
+    list_tensors,
+    read_tensor_table,
+)
 
 TENSORS = {
     "vision_model.a": torch.arange(6, dtype=torch.float32).view(2, 3),
@@ -29,12 +34,6 @@ def model_dir(tmp_path: Path) -> Path:
     save_file(TENSORS | {"large": LARGE}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text('{"model_type": "internvl_chat"}')
     return tmp_path
-
-
-def file_with_header(directory: Path, header: bytes, data: bytes = b"") -> Path:
-    file = directory / "model.safetensors"
-    file.write_bytes(struct.pack("<Q", len(header)) + header + data)
-    return file
 
 
 def write_index(directory: Path, weight_map: object) -> None:
@@ -58,83 +57,6 @@ def test_a_truncated_file_is_refused(model_dir: Path, length: int) -> None:
     file.write_bytes(file.read_bytes()[:length])
     with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         list_tensors(model_dir)
-
-
-def test_a_header_that_claims_to_be_huge_is_not_read(tmp_path: Path) -> None:
-    file = tmp_path / "model.safetensors"
-    file.write_bytes(struct.pack("<Q", 1 << 62) + b"{}")
-    with pytest.raises(CheckpointError, match="no valid safetensors header"):
-        list(read_header(file))
-
-
-GOOD: dict[str, Any] = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"data_offsets": [0, 16]},
-        {"data_offsets": [0, 4]},
-        {"data_offsets": [8, 0]},
-        {"data_offsets": [-8, 0]},
-        {"data_offsets": [0]},
-        {"data_offsets": "ab"},
-        {"data_offsets": [0.0, 8.0]},
-        {"data_offsets": None},
-        {"shape": [-2]},
-        {"shape": [-1, -2]},
-        {"shape": ["2"]},
-        {"shape": 2},
-        {"dtype": []},
-    ],
-)
-def test_a_wrong_description_names_the_tensor(tmp_path: Path, change: dict[str, Any]) -> None:
-    file = file_with_header(tmp_path, json.dumps({"w": GOOD | change}).encode(), bytes(8))
-    with pytest.raises(CheckpointError, match=r"tensor w\b"):
-        list(read_header(file))
-
-
-@pytest.mark.parametrize("header", [b"[]", b"1", b"{", b"\xff\xff", b"[" * 100_000])
-def test_a_header_that_is_no_object_is_refused(tmp_path: Path, header: bytes) -> None:
-    with pytest.raises(CheckpointError, match="no valid safetensors header"):
-        list(read_header(file_with_header(tmp_path, header)))
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=6,
-)
-FACTS = st.fixed_dictionaries(
-    {},
-    optional={
-        "dtype": st.sampled_from(["F32", "BF16", "I8", 7, None]) | JSON,
-        "shape": st.lists(st.integers(-2, 9), max_size=3) | JSON,
-        "data_offsets": st.lists(st.integers(-9, 99), max_size=3) | JSON,
-    },
-)
-HEADERS = (
-    st.dictionaries(st.text(max_size=8), FACTS | JSON, max_size=4).map(
-        lambda header: json.dumps(header).encode()
-    )
-    | JSON.map(lambda value: json.dumps(value).encode())
-    | st.binary(max_size=60)
-)
-
-
-@given(header=HEADERS, data=st.binary(max_size=64))
-@settings(max_examples=400, deadline=None)
-def test_a_malformed_header_raises_nothing_but_a_checkpoint_error(
-    header: bytes, data: bytes
-) -> None:
-    with TemporaryDirectory() as directory:
-        file = file_with_header(Path(directory), header, data)
-        size = file.stat().st_size
-        try:
-            entries = list(read_header(file))
-        except CheckpointError:
-            return
-        assert all(8 <= entry.begin <= entry.end <= size for entry in entries)
 
 
 @given(position=st.integers(0, 350), value=st.integers(0, 255))
@@ -179,6 +101,51 @@ def test_a_wrong_index_is_refused(tmp_path: Path, weight_map: object) -> None:
         list_tensors(tmp_path)
 
 
+def test_the_index_is_compared_with_the_headers_both_ways(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2), "b": torch.zeros(2)}, tmp_path / "one.safetensors")
+    save_file({"c": torch.zeros(3)}, tmp_path / "two.safetensors")
+    placed = {"a": "one.safetensors", "c": "one.safetensors", "d": "two.safetensors"}
+    write_index(tmp_path, placed)
+    table = read_tensor_table(tmp_path)
+    assert [problem.message for problem in table.problems] == [
+        f"{INDEX_FILE} places tensor c in one.safetensors, but it is in two.safetensors.",
+        f"{INDEX_FILE} places tensor d in two.safetensors, which does not hold it.",
+        f"Tensor b is in one.safetensors, but not in {INDEX_FILE}.",
+    ]
+    assert [problem.tensor for problem in table.problems] == ["c", "d", "b"]
+    with pytest.raises(CheckpointError, match=r"places tensor c in .* It has 2 more: dvd check"):
+        list_tensors(tmp_path)
+
+
+def test_every_broken_file_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    placed = {name: f"{name}.safetensors" for name in "abcd"}
+    for name in "abc":
+        save_file({name: torch.zeros(9)}, tmp_path / placed[name])
+    shortened = tmp_path / placed["b"]
+    os.truncate(shortened, shortened.stat().st_size - 1)
+    (tmp_path / placed["c"]).write_bytes(b"no header")
+    write_index(tmp_path, placed)
+    table = read_tensor_table(tmp_path)
+    assert set(table.entries) == {"a", "b"}
+    assert not table.is_whole
+    assert [problem.file for problem in table.problems] == [placed[name] for name in "bcd"]
+
+
+def test_an_index_with_a_name_twice_is_refused(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "one.safetensors")
+    document = '{"weight_map": {"a": "one.safetensors", "a": "two.safetensors"}}'
+    (tmp_path / INDEX_FILE).write_text(document)
+    with pytest.raises(CheckpointError, match="has the key a twice"):
+        read_tensor_table(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "m.pt"])
+def test_pickled_weights_are_refused_with_the_reason(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x80\x04")
+    with pytest.raises(CheckpointError, match=f"{name} alone: reading such a file can run code"):
+        list_tensors(tmp_path)
+
+
 def test_a_directory_without_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"neither model\.safetensors nor"):
         list_tensors(tmp_path)
@@ -213,13 +180,3 @@ def test_a_renamed_or_reshaped_tensor_changes_the_fingerprint(model_dir: Path) -
     after = fingerprint(model_dir)
     save_file({f"{name}x": t for name, t in reshaped.items()}, model_dir / "model.safetensors")
     assert len({before, after, fingerprint(model_dir)}) == 3
-
-
-def test_a_local_directory_is_a_model(tmp_path: Path) -> None:
-    assert resolve_model(str(tmp_path)) == tmp_path.resolve()
-
-
-@pytest.mark.parametrize("model", ["./gone", "/gone", "~/gone-model", "gone", "a/b/c"])
-def test_what_is_neither_a_directory_nor_a_hub_id_is_refused(model: str) -> None:
-    with pytest.raises(CheckpointError, match="neither a directory nor a hub id"):
-        resolve_model(model)

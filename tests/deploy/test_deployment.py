@@ -1,10 +1,16 @@
 """Which replicas a roll starts, under which names and in which order."""
 
+import os
 from pathlib import Path
 
+import pytest
+
+from common.errors import CheckpointError
 from common.types import ReplicaRole
 from deploy.config import DeployConfig
-from deploy.deployment import DeployedModel, plans_of, served_by
+from deploy.deployment import DeployedModel, find_deployed, plans_of, served_by
+from training.build_checkpoint import CheckpointOptions, build_checkpoint
+from training.checkpoint_shape import MICRO
 
 
 def model(vision: int, language: int) -> DeployedModel:
@@ -43,3 +49,13 @@ def test_every_replica_is_told_what_it_is_to_serve() -> None:
 def test_clients_go_on_with_the_name_that_they_give() -> None:
     rolled = served_by(DeployConfig(model="some/first"), "some/second", "main")
     assert (rolled.model, rolled.revision, rolled.model_name) == ("some/second", "main", "first")
+
+
+def test_a_model_that_would_not_load_is_refused_before_anything_is_placed(tmp_path: Path) -> None:
+    build_checkpoint(tmp_path, CheckpointOptions(shape=MICRO, dtype="float32"))
+    found = find_deployed(DeployConfig(model=str(tmp_path)))
+    assert found.directory == tmp_path
+    file = tmp_path / "model.safetensors"
+    os.truncate(file, file.stat().st_size - 1)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is truncated"):
+        find_deployed(DeployConfig(model=str(tmp_path)))

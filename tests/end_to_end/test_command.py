@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,20 +43,25 @@ class Serving:
 
     def __init__(self, process: subprocess.Popen[str], log: list[str]) -> None:
         self.process = process
-        self.address = log[-1].split()[-1]
-        (self.base_url,) = (line.split()[-1] for line in log if "OpenAI clients" in line)
+        self.address = told(log[-1])
+        (self.base_url,) = (told(line) for line in log if "OpenAI clients" in line)
         self.log = log
+
+
+def told(line: str) -> str:
+    """The last word of what a line of the log says."""
+    return str(json.loads(line)["message"]).split()[-1]
 
 
 @pytest.fixture(scope="module")
 def serving(flash_model_dir: Path) -> Iterator[Serving]:
-    command = [*DVD, "serve", str(flash_model_dir), "--grpc-port", "0"]
+    command = [*DVD, "serve", str(flash_model_dir), "--grpc-port", "0", "--json-logs"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRON)
     assert process.stderr is not None
     log = []
     for line in process.stderr:
         log.append(line)
-        if " serving " in line:
+        if '"serving ' in line:
             yield Serving(process, log)
             break
     if process.poll() is None:
@@ -114,6 +120,8 @@ def test_sigterm_ends_everything_in_order(serving: Serving) -> None:
     assert "stopping" in log
     assert "Traceback" not in log
     assert KEY not in log
+    lines = [json.loads(line) for line in [*serving.log, *log.splitlines()]]
+    assert {line["process"] for line in lines} >= {"dvd", "vision-0", "language-0"}
     assert not children_of(serving.process.pid)
     refused = run("ask", "--server", serving.address, "hello")
     assert refused.returncode == 1
@@ -152,6 +160,17 @@ def test_a_wrong_key_names_the_nearest(tmp_path: Path) -> None:
     refused = run("serve", "--config", str(config))
     assert refused.returncode == 2
     assert "did you mean router.grpc_port" in " ".join(refused.stderr.split())
+
+
+def test_a_broken_model_is_refused_in_one_sentence(flash_model_dir: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(flash_model_dir, tmp_path / "broken")
+    file = broken / "model.safetensors"
+    os.truncate(file, file.stat().st_size - 1)
+    refused = run("serve", str(broken), "--grpc-port", "0")
+    assert refused.returncode == 1
+    (line,) = refused.stderr.strip().splitlines()
+    assert line.startswith("model.safetensors is truncated: ")
+    assert not refused.stdout
 
 
 def test_the_version_is_shown() -> None:

@@ -116,7 +116,9 @@ def test_drawn_answers_follow_logits_and_noise(
     run(engine)
     for index, token_id in enumerate(answer.token_ids):
         logits = plain_model(torch.tensor([ids])).logits[0, -1].double()
-        noise = gumbel_noise([noise_start(seed, index)], torch.arange(VOCABULARY_SIZE)[None])[0]
+        noise = gumbel_noise(
+            torch.tensor([noise_start(seed, index)]), torch.arange(VOCABULARY_SIZE)[None]
+        )[0]
         assert token_id == int((logits / temperature + noise).argmax())
         ids.append(token_id)
 

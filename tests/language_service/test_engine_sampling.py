@@ -88,7 +88,9 @@ def test_a_drawn_answer_follows_transformers_processors_and_the_noise(
     ids = list(IDS)
     for index, token_id in enumerate(drawn):
         scores = processors(torch.tensor([ids]), plain_model(torch.tensor([ids])).logits[:, -1])
-        noise = gumbel_noise([noise_start(7, index)], torch.arange(VOCABULARY_SIZE)[None])
+        noise = gumbel_noise(
+            torch.tensor([noise_start(7, index)]), torch.arange(VOCABULARY_SIZE)[None]
+        )
         assert token_id == int((scores.double() + noise).argmax())
         ids.append(token_id)
     assert len(set(drawn)) > 5

@@ -1,8 +1,10 @@
 """What is written by slot is read where the sequence lies, without copies where it is one run."""
 
+import pytest
 import torch
 from transformers import PreTrainedModel
 
+from common.errors import StartupError
 from language_service.block_tables import KvBlocks, SlotCopy
 from language_service.kv_cache import KvCache, KvPlace, KvShape
 from tests.language_service.harness import CONFIG
@@ -17,6 +19,19 @@ def test_shape_and_size_of_a_model(model: PreTrainedModel) -> None:
     cache = KvCache.for_model(model, KvBlocks(100))
     assert cache.shape == KvShape(CONFIG.num_hidden_layers, 2, 16)
     assert cache.kv_bytes == 96 * 2 * 3 * 2 * 16 * 4
+
+
+def test_a_cache_that_does_not_fit_is_refused_with_its_size() -> None:
+    shape = KvShape(1, 1, 1 << 46)
+    with pytest.raises(StartupError, match=r"64 tokens, which takes 41943040.0 GiB: lower"):
+        KvCache(shape, KvBlocks(64), torch.float32, torch.device("cpu"))
+
+
+def test_nobody_has_the_spare_block() -> None:
+    cache = cache_of()
+    assert cache.spare_block == 4
+    keys, values = cache.layer(0)
+    assert keys.shape == values.shape == (2, 64 + 16, 4)
 
 
 def test_bytes_of_a_published_model() -> None:

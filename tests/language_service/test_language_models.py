@@ -97,7 +97,7 @@ def test_a_missing_tensor_is_named(
     ("name", "tensor", "words"),
     [
         (f"{EXPERT}.3.up_proj.weight", torch.zeros(47, 64), r"has shape \[47, 64\]"),
-        (f"{EXPERT}.6.up_proj.weight", torch.zeros(48, 64), "6.up_proj.weight is in the"),
+        (f"{EXPERT}.6.up_proj.weight", torch.zeros(48, 64), "6.up_proj.weight is in model"),
     ],
 )
 def test_a_wrong_expert_is_named(

@@ -58,12 +58,12 @@ def test_noise_is_the_gumbel_transform_of_the_generator(seed: int, index: int) -
     start = hashlib.blake2b(struct.pack("<QQ", seed, index), digest_size=8).digest()
     bits = split_mix(int.from_bytes(start, "little"), 50)
     uniform = torch.tensor([((z >> 11) + 0.5) / 2**53 for z in bits], dtype=torch.float64)
-    noise = gumbel_noise([noise_start(seed, index)], torch.arange(50)[None])
+    noise = gumbel_noise(torch.tensor([noise_start(seed, index)]), torch.arange(50)[None])
     assert torch.equal(noise[0], -(-uniform.log()).log())
 
 
 def test_noise_of_a_token_does_not_depend_on_the_others() -> None:
-    starts = [noise_start(1, 0), noise_start(2, 5)]
+    starts = torch.tensor([noise_start(1, 0), noise_start(2, 5)])
     whole = gumbel_noise(starts, torch.arange(40)[None])
     some = torch.tensor([[3, 39, 7], [0, 1, 20]])
     assert torch.equal(gumbel_noise(starts, some), whole.gather(1, some))

@@ -96,3 +96,19 @@ async def test_http_refuses_by_401_and_leaves_health_and_metrics_open(
     assert refused.json()["error"]["type"] == "authentication_error"
     assert answered.status_code == 200
     assert statuses == [401, 401, 401, 200, 200]
+
+
+async def test_calls_without_the_key_are_counted_at_both_doors(pipeline: FakePipeline) -> None:
+    front = front_door(pipeline, grpc_port=0)
+    opened = Doors(front, KEY, 0.0, lambda: True)
+    await opened.open(takes_over=False)
+    client = InferenceClient(opened.grpc_address)
+    with pytest.raises(UnauthenticatedError):
+        await client.model()
+    await client.close()
+    async with httpx.AsyncClient(base_url=f"http://{opened.http_address}") as http:
+        await http.get("/v1/models")
+        await http.get("/health")
+    await opened.close()
+    labels = {"status": "UNAUTHENTICATED", "finish_reason": ""}
+    assert front.metrics.registry.get_sample_value("dvd_requests_total", labels) == 2

@@ -31,6 +31,18 @@ USAGE = {
     "visual_tokens_before_resolution": 3,
     "tiles": 4,
     "compressed_tiles": 5,
+    "stage_seconds": {
+        "queue": 0.5,
+        "preprocess": 1.5,
+        "vit": 2.5,
+        "gate": 3.5,
+        "project": 4.5,
+        "transfer": 5.5,
+        "prefill": 6.5,
+        "decode": 7.5,
+        "time_to_first_token": 8.5,
+        "total": 9.5,
+    },
 }
 
 

@@ -151,8 +151,11 @@ def test_missing_tensor_is_named(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("vision_model.encoder.layers.9.ls1", "is in the checkpoint but not in the model"),
-        ("audio_model.conv.weight", "belongs neither to the vision nor to the language model"),
+        ("vision_model.encoder.layers.9.ls1", "is in model.safetensors but not in the model"),
+        (
+            "audio_model.conv.weight",
+            "in .* belongs neither to the vision nor to the language",
+        ),
     ],
 )
 def test_extra_tensor_is_named(
@@ -165,5 +168,5 @@ def test_extra_tensor_is_named(
 def test_misshapen_tensor_is_named_before_anything_is_read(
     edited: Callable[[Callable[[Tensors], object]], Path],
 ) -> None:
-    with pytest.raises(CheckpointError, match=r"mlp2.7.weight has shape \[3, 3\]"):
+    with pytest.raises(CheckpointError, match=r"mlp2.7.weight in .* has shape \[3, 3\]"):
         load(edited(lambda tensors: tensors.update({"mlp2.7.weight": torch.zeros(3, 3)})))

@@ -2,7 +2,8 @@
 
 from deploy.grafana.board import SELECTOR, Board, Line, Section
 from deploy.grafana.panels import Query, Step, curves, heat, number
-from deploy.grafana.promql import OURS, WINDOW, mean, quantile, rate, share, total
+from deploy.grafana.promql import WINDOW, mean, quantile, rate, share, total
+from deploy.grafana.statuses import OURS, STATUS_COLOURS
 
 TTFT = "dvd_time_to_first_token_seconds"
 ITL = "dvd_inter_token_latency_seconds"
@@ -33,7 +34,8 @@ TRAFFIC = Line(
     8,
     (
         curves("Requests by outcome", "How requests ended, by gRPC status.", "reqps",
-               [Query(rate("dvd_requests_total", "status"), "{{status}}")], is_stacked=True),
+               [Query(rate("dvd_requests_total", "status"), "{{status}}")], is_stacked=True,
+               colours=STATUS_COLOURS),
         curves("Tokens", "Prompt tokens taken in, by kind, and tokens generated.", "suffix: tok/s",
                [Query(rate("dvd_generation_tokens_total"), "generated"),
                 Query(rate("dvd_prompt_tokens_total", "kind"), "prompt, {{kind}}")]),

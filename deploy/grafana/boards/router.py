@@ -2,7 +2,8 @@
 
 from deploy.grafana.board import SELECTOR, Board, Line, Section
 from deploy.grafana.panels import Query, Step, curves, number
-from deploy.grafana.promql import OURS, quantile, rate, share, total
+from deploy.grafana.promql import quantile, rate, share, total
+from deploy.grafana.statuses import OURS, STATUS_COLOURS
 
 REQUESTS = rate("dvd_requests_total")
 REFUSED = rate("dvd_refusals_total")
@@ -30,7 +31,8 @@ OUTCOMES = Line(
     8,
     (
         curves("Requests by outcome", "By gRPC status.", "reqps",
-               [Query(rate("dvd_requests_total", "status"), "{{status}}")], is_stacked=True),
+               [Query(rate("dvd_requests_total", "status"), "{{status}}")], is_stacked=True,
+               colours=STATUS_COLOURS),
         curves("Answers by finish reason", "Why answers ended.", "reqps",
                [Query(rate("dvd_requests_total", "finish_reason",
                            where=f'{SELECTOR}, status="OK"'), "{{finish_reason}}")],

@@ -8,7 +8,7 @@ from deploy.grafana.drawing.answers import Named
 from deploy.grafana.drawing.canvas import Box, Canvas, Point, shortened, text_width
 from deploy.grafana.drawing.document import Panel
 from deploy.grafana.drawing.prometheus import Window
-from deploy.grafana.drawing.theme import BRIGHT, GRID, INK, SMALL, SOFT, Colour, palette
+from deploy.grafana.drawing.theme import BRIGHT, GRID, INK, SMALL, SOFT, Colour, colour_of, palette
 from deploy.grafana.drawing.time_axis import draw_time_axis
 from deploy.grafana.drawing.units import text_of, ticks
 
@@ -69,7 +69,9 @@ def _curves(panel: Panel, answers: Sequence[Named]) -> list[Curve]:
             tops = tuple(value + floor for value, floor in zip(tops, floors, strict=True))
             pairs = zip(series.times, tops, strict=True)
             below.update({time: top for time, top in pairs if math.isfinite(top)})
-        curves.append(Curve(answer, palette(index), tops, floors))
+        fixed = panel.colours.get(answer.name)
+        colour = palette(index) if fixed is None else colour_of(fixed)
+        curves.append(Curve(answer, colour, tops, floors))
     return curves
 
 

@@ -63,6 +63,7 @@ class Panel:
         shown: Words for whole values.
         is_stacked: Whether its series add up.
         fill: Opacity below a line, 0 to 1.
+        colours: Of series by their name; others take their place's.
     """
 
     kind: str
@@ -78,6 +79,7 @@ class Panel:
     shown: Mapping[int, Shown]
     is_stacked: bool
     fill: float
+    colours: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ def _panel(document: Mapping[str, Any]) -> Panel:
         shown=_shown(field.get("mappings") or ()),
         is_stacked=(custom.get("stacking") or {}).get("mode") == "normal",
         fill=(custom.get("fillOpacity") or 0) / 100,
+        colours=_colours(document.get("fieldConfig", {}).get("overrides") or ()),
     )
 
 
@@ -145,4 +148,14 @@ def _shown(mappings: Any) -> dict[int, Shown]:
         int(value): Shown(result["text"], result["color"])
         for mapping in mappings
         for value, result in mapping["options"].items()
+    }
+
+
+def _colours(overrides: Any) -> dict[str, str]:
+    return {
+        override["matcher"]["options"]: each["value"]["fixedColor"]
+        for override in overrides
+        if override["matcher"]["id"] == "byName"
+        for each in override["properties"]
+        if each["id"] == "color"
     }

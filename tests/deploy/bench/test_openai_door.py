@@ -58,6 +58,8 @@ async def test_both_doors_give_the_same_answer_and_usage() -> None:
     for name in ("text_tokens", "visual_tokens", "visual_tokens_before", "compressed_tiles"):
         assert getattr(ended.use, name) == getattr(same_ended.use, name)
     assert ended.use.visual_tokens > 0
+    assert same_ended.stages is not None
+    assert same_ended.stages.decode > 0
 
 
 async def test_without_a_server_it_is_unreachable() -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from common import errors
 from deploy.grafana.generate import FOLDER, documents
 from deploy.grafana.metric_names import metrics_used
+from deploy.grafana.statuses import STATUS_COLOURS
 from tests.deploy.grafana.documented_metrics import documented_metrics
 
 COLUMNS = 24
@@ -100,3 +102,28 @@ def test_every_metric_and_label_is_exported_by_somebody(file: Path) -> None:
             for name, labels in metrics_used(target["expr"]).items():
                 assert name in known, panel["title"]
                 assert labels <= known[name], (panel["title"], name)
+
+
+def test_statuses_have_colours_of_their_own_wherever_they_are_drawn() -> None:
+    found = 0
+    for file in FILES:
+        for panel in panels(file):
+            if any("{{status}}" in target["legendFormat"] for target in panel["targets"]):
+                fixed = {
+                    each["matcher"]["options"]: each["properties"][0]["value"]["fixedColor"]
+                    for each in panel["fieldConfig"]["overrides"]
+                }
+                assert fixed == STATUS_COLOURS, panel["title"]
+                assert sum(colour == fixed["OK"] for colour in fixed.values()) == 1
+                found += 1
+    assert found == 2
+
+
+def test_every_status_that_a_request_can_end_with_has_a_colour() -> None:
+    wanted = {
+        kind.code.name
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.DvdError)
+    }
+    # Those of what a client never sees: features, slots.
+    assert wanted - {"NOT_FOUND", "ALREADY_EXISTS"} <= set(STATUS_COLOURS)

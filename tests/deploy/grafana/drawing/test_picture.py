@@ -21,7 +21,7 @@ STEPS = ((-math.inf, "green"), (10.0, "red"))
 PANEL = Panel(
     kind="timeseries", title="Title", description="", place=Place(0, 0, 12, 8),
     targets=(Target("a", "a"),), unit="short", decimals=None, lowest=0, highest=4, steps=STEPS,
-    shown={}, is_stacked=False, fill=0.0,
+    shown={}, is_stacked=False, fill=0.0, colours={},
 )  # fmt: skip
 Pixels = npt.NDArray[np.bool_]
 
@@ -58,6 +58,15 @@ def test_a_stack_stands_on_what_is_below() -> None:
     stacked = replace(PANEL, is_stacked=True)
     two = height_of(drawn(PANEL, flat(2)), palette(0))
     assert height_of(drawn(stacked, flat(1), flat(1, "b")), palette(1)) == pytest.approx(two, abs=1)
+
+
+def test_a_named_series_has_its_colour_wherever_it_stands() -> None:
+    panel = replace(PANEL, colours={"b": "red"})
+    alone = drawn(panel, flat(2, "b"))
+    second = drawn(panel, flat(1), flat(2, "b"))
+    for picture in (alone, second):
+        assert pixels_of(picture, colour_of("red")).any()
+    assert not pixels_of(alone, palette(0)).any()
 
 
 def test_a_line_breaks_where_values_are_missing() -> None:

@@ -1,0 +1,126 @@
+"""What the resources of one overlay must be to each other and to the configuration they carry."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from common.errors import ConfigError
+from deploy.config import DeployConfig, PlacementConfig, load_config
+from deploy.manifests.rendered import PodTemplate, Rendered, Resource, name_of
+
+SELECTING = ("Service", "NetworkPolicy", "PodDisruptionBudget", "PodMonitor")
+
+
+def cluster_mistakes(rendered: Rendered) -> Iterator[str]:
+    """Everything that does not fit together."""
+    pods = list(rendered.pods())
+    for kind in SELECTING:
+        for resource in rendered.of_kind(kind):
+            yield from _selected(resource, pods)
+    if rendered.of_kind("Secret"):
+        yield "a Secret is in the manifests, for everybody to read"
+    try:
+        config = _config(rendered.configuration())
+    except ConfigError as error:
+        yield f"dvd.yaml: {error.message}"
+        return
+    yield from _doors(pods, config)
+    yield from _grace(pods, config)
+    for cluster in rendered.of_kind("RayCluster"):
+        yield from _room(cluster, config)
+
+
+def _config(text: str) -> DeployConfig:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "dvd.yaml"
+        file.write_text(text, encoding="utf-8")
+        return load_config(file, {})
+
+
+def _selected(resource: Resource, pods: list[PodTemplate]) -> Iterator[str]:
+    spec = resource["spec"]
+    selector = spec.get("podSelector", spec.get("selector", {}))
+    chosen = [pod for pod in pods if _is_chosen(selector, pod.labels)]
+    if not chosen:
+        yield f"{name_of(resource)}: its selector chooses no pod"
+    known = {
+        port["name"] for pod in chosen for each in pod.containers for port in each.get("ports", ())
+    }
+    for name in _port_names(spec):
+        if name not in known:
+            yield f"{name_of(resource)}: there is no port {name} in the pods that it chooses"
+
+
+def _is_chosen(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    plain = selector if all(isinstance(each, str) for each in selector.values()) else {}
+    wanted = selector.get("matchLabels", plain)
+    expressions = selector.get("matchExpressions", ())
+    return all(labels.get(name) == value for name, value in wanted.items()) and all(
+        labels.get(each["key"]) in each["values"] for each in expressions
+    )
+
+
+def _port_names(spec: dict[str, Any]) -> Iterator[str]:
+    ports = [port.get("targetPort") for port in spec.get("ports", ())]
+    ports += [port["port"] for rule in spec.get("ingress", ()) for port in rule.get("ports", ())]
+    ports += [each["port"] for each in spec.get("podMetricsEndpoints", ())]
+    return (port for port in ports if isinstance(port, str))
+
+
+def _doors(pods: list[PodTemplate], config: DeployConfig) -> Iterator[str]:
+    router = config.router
+    listening = {
+        "grpc": router.grpc_port,
+        "http": router.own_http_port,
+        "metrics": config.metrics_port,
+        "router-metrics": router.metrics_port,
+    }
+    serving = [pod for pod in pods if not pod.is_ray]
+    for port in (port for pod in serving for each in pod.containers for port in each["ports"]):
+        actual = listening.get(port["name"])
+        if actual != port["containerPort"]:
+            yield f"port {port['name']} is {port['containerPort']}, where dvd.yaml has {actual}"
+    if router.host != "0.0.0.0":  # noqa: S104  # the pod's own network
+        yield f"the doors listen at {router.host}, where no other pod reaches them"
+
+
+def _grace(pods: list[PodTemplate], config: DeployConfig) -> Iterator[str]:
+    for pod in pods:
+        grace = pod.spec.get("terminationGracePeriodSeconds", 30)
+        is_ours = not pod.owner.endswith(" head")
+        if is_ours and grace <= config.drain_seconds:
+            yield f"{pod.owner}: is killed after {grace} s, but drains for {config.drain_seconds:g}"
+
+
+def _room(cluster: Resource, config: DeployConfig) -> Iterator[str]:
+    groups = {group["groupName"]: group for group in cluster["spec"]["workerGroupSpecs"]}
+    for role, placement in (
+        ("vision", config.vision.placement),
+        ("language", config.language.placement),
+    ):
+        group = groups.get(role)
+        if group is None:
+            yield f"there is no worker group {role}"
+            continue
+        labels = group.get("labels", {})
+        if any(labels.get(name) != value for name, value in placement.labels.items()):
+            yield f"{role}: no node has the labels {placement.labels} that dvd.yaml asks for"
+        if not placement.labels:
+            yield f"{role}: dvd.yaml lets its replicas run on nodes of the other role"
+        room = _per_pod(group, placement, config) * group["replicas"]
+        if room < placement.replicas:
+            yield f"{role}: dvd.yaml asks for {placement.replicas} replicas, room is for {room}"
+
+
+def _per_pod(group: Resource, placement: PlacementConfig, config: DeployConfig) -> int:
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    rooms = [int(_quantity(limits["cpu"]) // placement.num_cpus)]
+    if config.device == "cuda":
+        gpus = 1.0 if placement.num_gpus is None else placement.num_gpus
+        rooms.append(int(float(limits.get("nvidia.com/gpu", 0)) // gpus))
+    return min(rooms)
+
+
+def _quantity(cpus: str) -> float:
+    return float(cpus.removesuffix("m")) / (1000 if cpus.endswith("m") else 1)

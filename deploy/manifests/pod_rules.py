@@ -1,0 +1,54 @@
+"""What every pod must be: without root, of one version, without a secret in plain, well named."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from deploy.manifests.command_line import command_mistakes, commands_of
+from deploy.manifests.image_name import is_pinned
+from deploy.manifests.plain_secret import plain_secrets
+from deploy.manifests.rendered import PodTemplate
+
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
+
+
+def pod_mistakes(pod: PodTemplate) -> Iterator[str]:
+    """Everything that is wrong with a pod, whatever cluster it runs in."""
+    if not pod.spec.get("securityContext", {}).get("runAsNonRoot"):
+        yield f"{pod.owner}: may run as root; set runAsNonRoot"
+    if pod.spec.get("automountServiceAccountToken", True):
+        yield f"{pod.owner}: holds a token of the API server that nothing needs"
+    volumes = {volume["name"] for volume in pod.spec.get("volumes", ())}
+    for container in pod.containers:
+        where = f"{pod.owner} {container['name']}"
+        for mistake in _container(container, pod.is_ray):
+            yield f"{where}: {mistake}"
+        for mount in container.get("volumeMounts", ()):
+            if mount["name"] not in volumes:
+                yield f"{where}: there is no volume {mount['name']}"
+
+
+def _container(container: dict[str, Any], is_ray: bool) -> Iterator[str]:
+    security = container.get("securityContext", {})
+    if security.get("runAsUser") == 0 or security.get("runAsNonRoot") is False:
+        yield "runs as root"
+    if security.get("privileged") or security.get("allowPrivilegeEscalation", True):
+        yield "may gain privileges"
+    if not is_pinned(container["image"]):
+        yield f"image {container['image']} is not of one version"
+    yield from plain_secrets({each["name"]: each.get("value") for each in container.get("env", ())})
+    yield from _probes(container, is_ray)
+    for script in container.get("command", ()):
+        for words in commands_of(script) if "\n" in script else ():
+            yield from command_mistakes(words)
+
+
+def _probes(container: dict[str, Any], is_ray: bool) -> Iterator[str]:
+    ports = {port["name"] for port in container.get("ports", ())}
+    for name in PROBES:
+        if name not in container:
+            if not is_ray:
+                yield f"has no {name}"
+            continue
+        port = container[name].get("httpGet", {}).get("port")
+        if isinstance(port, str) and port not in ports:
+            yield f"{name} asks port {port}, which is not one of {', '.join(sorted(ports))}"
