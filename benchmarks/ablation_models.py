@@ -11,6 +11,7 @@ a step of a few answers then costs the reading of the weights, as it does on a G
 from dataclasses import replace
 from pathlib import Path
 
+from common.model_config import CheckpointLayout
 from common.model_files import RANDOM_WEIGHTS_NOTE
 from training.build_checkpoint import CheckpointOptions, build_checkpoint
 from training.checkpoint_shape import MICRO, CheckpointShape, TextShape
@@ -38,16 +39,22 @@ SHAPE = CheckpointShape(
 SIDES = {1: TILE_SIZE, 5: 2 * TILE_SIZE, 10: 3 * TILE_SIZE}
 
 
-def build_model(folder: Path, flash: bool, shape: CheckpointShape = SHAPE) -> Path:
+def build_model(
+    folder: Path,
+    flash: bool,
+    shape: CheckpointShape = SHAPE,
+    layout: CheckpointLayout = CheckpointLayout.ORIGINAL,
+) -> Path:
     """Build a checkpoint, or find the one that was built there before.
 
     Args:
         folder: Where both have a folder of their own.
         flash: Whether it has the visual resolution router.
         shape: How large.
+        layout: How files and tensors are named; all of a folder in one.
     """
     directory = folder / ("flash" if flash else "plain")
     # Written last.
     if not (directory / RANDOM_WEIGHTS_NOTE).exists():
-        build_checkpoint(directory, CheckpointOptions(shape=shape, flash=flash))
+        build_checkpoint(directory, CheckpointOptions(shape=shape, flash=flash, layout=layout))
     return directory

@@ -3,7 +3,8 @@
 So many requests are always under way. What is measured begins when as many have ended as are under
 way, so that the first crowd, in which all look at pictures and nobody answers, is not part of it,
 and it ends while all are still busy: what is under way then is cut off. An answer that is partly
-within the window counts for that part of its tokens.
+within the window counts for that part of its tokens. Lengths are drawn around a mean: equal ones
+would keep in step, and no answer would be under way while pictures are looked at.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from deploy.bench.vocabulary import WORDS, Vocabulary, Word
 
 LOOK_SECONDS = 0.02
 TEXT_TOKENS = 16
+RANGE_RATIO = 0.5
 # Words are counted as one token each: all servers get the same texts, whatever they count.
 VOCABULARY = Vocabulary(tuple(Word(text, 1) for text in WORDS))
 
@@ -36,7 +38,7 @@ class Workload:
 
     Attributes:
         picture_side: Of the one picture of each request, in pixels; 0 for none.
-        output_tokens: Of every answer, whatever the model would say.
+        output_tokens: Of an answer on average, whatever the model would say.
         concurrency: Requests under way.
         seconds: Length of the window.
         max_warm_up_seconds: Most to wait for the load to be steady.
@@ -134,7 +136,7 @@ async def offer(
 def conversations_of(workload: Workload, num: int, seed: str) -> list[Conversation]:
     """Make conversations with a picture each, all of them different."""
     num_pictures = 1 if workload.picture_side else 0
-    mix = Mix(TEXT_TOKENS, workload.output_tokens, num_pictures=num_pictures)
+    mix = Mix(TEXT_TOKENS, workload.output_tokens, RANGE_RATIO, num_pictures=num_pictures)
     draws = random.Random(seed)  # noqa: S311 - a load, no secret
     side = max(workload.picture_side, 1)
     gallery = DrawnGallery((Resolution(side, side),), "jpeg", draws.getrandbits(62))
@@ -152,10 +154,11 @@ def figures(
     Args:
         exchanges: All requests of the load, those cut off included.
         window: Which part.
-        output_tokens: Of a whole answer.
+        output_tokens: Of a whole answer on average.
         objectives: What a good answer keeps.
     """
-    parts = [_part(exchange, window, output_tokens) for exchange in exchanges]
+    tokens_of_one = _tokens_of_one(exchanges)
+    parts = [tokens_of_one * _told(each, window) / output_tokens for each in exchanges]
     good = [all(each.is_met(exchange) for each in objectives) for exchange in exchanges]
     uses = [exchange.use for exchange in exchanges if exchange.use is not None]
     tiles = sum(use.tiles for use in uses)
@@ -182,11 +185,16 @@ def percentile_ms(seconds: Sequence[float], percent: float) -> float | None:
     return 1000 * float(np.percentile(seconds, percent)) if seconds else None
 
 
-def _part(exchange: Exchange, window: Window, output_tokens: int) -> float:
-    tokens = sum(
-        arrival.num_tokens for arrival in exchange.arrivals if window.holds(arrival.at_seconds)
-    )
-    return tokens / output_tokens
+def _told(exchange: Exchange, window: Window) -> int:
+    """Tokens that came within a window, as far as the door tells."""
+    return sum(each.num_tokens for each in exchange.arrivals if window.holds(each.at_seconds))
+
+
+def _tokens_of_one(exchanges: Sequence[Exchange]) -> float:
+    """Tokens that one token stands for which the door tells of: over HTTP not all have text."""
+    answered = [exchange for exchange in exchanges if exchange.is_answered]
+    told = sum(each.num_tokens for exchange in answered for each in exchange.arrivals)
+    return sum(exchange.output_tokens for exchange in answered) / told if told else 1.0
 
 
 def _gaps(exchange: Exchange, window: Window) -> list[float]:
