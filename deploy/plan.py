@@ -12,6 +12,8 @@ from language_service.actor import LanguageActor, RankPlacement
 from vision_service.actor import VisionActor
 
 LOOPBACK = "127.0.0.1"
+# NCCL would meet on any interface; the ranks of a replica are on one node.
+RANKS_STAY_ON_THE_NODE = {"NCCL_SOCKET_IFNAME": "lo"}
 
 
 def plan_replicas(
@@ -76,7 +78,7 @@ def plan_replicas(
             num_gpus=ranks.num_gpus,
             num_ranks=ranks.num_ranks,
             fingerprint=fingerprint,
-            env_vars=_process_environment(language.service.num_threads),
+            env_vars=_process_environment(language.service.num_threads) | RANKS_STAY_ON_THE_NODE,
         )
         for name in _names(ReplicaRole.LANGUAGE, language.placement, taken, found)
     ]

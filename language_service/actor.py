@@ -68,6 +68,10 @@ class LanguageActor:
         except StartupError as error:
             # Raised by `serve`, so that the supervisor gets the sentence and not Ray's wrapping.
             self._failure = error
+        except RankLostError:
+            # As after any other loss: Ray starts the whole group again, and counts how often.
+            log.exception("%s has lost a rank while it started", spec.name)
+            _end_process()
 
     async def serve(self) -> ReplicaAddress:
         """Start serving on the first call; say where.

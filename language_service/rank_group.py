@@ -2,8 +2,9 @@
 
 Two channels between the same ranks. Over the one the first rank tells what is to be done; an idle
 replica tells nothing for hours, so others listen to it without end, and a peer that is gone closes
-it. The other carries tensors within a step, which all ranks run alike: there a wait is bounded,
-because a rank that hangs would hold the replica, and all that it has begun, for good.
+it. The other carries tensors within a step, which all ranks run alike. All waits but the listening
+are bounded, because a rank that hangs would hold the replica, and all that it has begun, for good;
+telling is such a wait too: gloo sends nothing before its receiver listens.
 
 All ranks are on one node, and everything here listens on its loopback alone: neither channel asks
 who connects. Tensors go by NCCL between GPUs, which has never run on a card yet, by gloo otherwise.
@@ -103,6 +104,7 @@ class RankGroup:
             RankLostError: Not all ranks came in time.
         """
         self.rank = rank
+        self._timeout = settings.timeout
         try:
             self._tensors = _tensor_channel(rank, store, settings)
             self._orders = _gloo(rank, _torch.PrefixStore("orders", store), ENDLESS)
@@ -139,7 +141,7 @@ class RankGroup:
         Raises:
             RankLostError: A rank is gone, or does not come in time.
         """
-        self._wait(self._tensors.broadcast([tensor], _from_first()))
+        self._wait(self._tensors.broadcast([tensor], _from_first(self._timeout)))
         return tensor
 
     def smallest(self, number: int) -> int:
@@ -148,10 +150,10 @@ class RankGroup:
         Raises:
             RankLostError: A rank is gone, or does not come in time.
         """
-        # Over the orders' channel, where there is no device to go by; the ranks have just met.
+        # Over the orders' channel, which knows of no device.
         numbers = torch.tensor([number])
         options = _torch.AllreduceOptions()
-        options.reduceOp = _torch.ReduceOp.MIN
+        options.reduceOp, options.timeout = _torch.ReduceOp.MIN, self._timeout
         self._wait(self._orders.allreduce([numbers], options))
         return int(numbers)
 
@@ -162,15 +164,15 @@ class RankGroup:
             numbers: [n] int32.
 
         Raises:
-            RankLostError: A rank is gone.
+            RankLostError: A rank is gone, or does not listen in time.
         """
         head = np.zeros(NUMBERS_AT_ONCE, dtype=np.int32)
         num_first = min(len(numbers), NUMBERS_AT_ONCE - 1)
         head[0] = len(numbers)
         head[1 : 1 + num_first] = numbers[:num_first]
-        self._pass_on(head)
+        self._pass_on(head, self._timeout)
         if num_first < len(numbers):
-            self._pass_on(numbers[num_first:].copy())
+            self._pass_on(numbers[num_first:].copy(), self._timeout)
 
     def hear(self) -> np.ndarray:
         """Wait for what is to be done, [n] int32; every rank but the first.
@@ -179,18 +181,18 @@ class RankGroup:
             RankLostError: The first rank is gone.
         """
         head = np.zeros(NUMBERS_AT_ONCE, dtype=np.int32)
-        self._pass_on(head)
+        self._pass_on(head, ENDLESS)
         num_numbers = int(head[0])
         if not 0 < num_numbers <= MAX_NUMBERS:
             raise RankLostError(f"The first rank has told {num_numbers} numbers.")
         if num_numbers < NUMBERS_AT_ONCE:
             return head[1 : 1 + num_numbers]
         rest = np.zeros(num_numbers - (NUMBERS_AT_ONCE - 1), dtype=np.int32)
-        self._pass_on(rest)
+        self._pass_on(rest, self._timeout)
         return np.concatenate([head[1:], rest])
 
-    def _pass_on(self, numbers: np.ndarray) -> None:
-        self._wait(self._orders.broadcast([torch.from_numpy(numbers)], _from_first()))
+    def _pass_on(self, numbers: np.ndarray, timeout: timedelta) -> None:
+        self._wait(self._orders.broadcast([torch.from_numpy(numbers)], _from_first(timeout)))
 
     def _wait(self, work: Any) -> None:
         try:
@@ -218,7 +220,7 @@ def _gloo(rank: Rank, store: Any, timeout: timedelta) -> Any:
     return _torch.ProcessGroupGloo(store, rank.index, rank.size, options)
 
 
-def _from_first() -> Any:
+def _from_first(timeout: timedelta) -> Any:
     options = _torch.BroadcastOptions()
-    options.rootRank = FIRST
+    options.rootRank, options.timeout = FIRST, timeout
     return options

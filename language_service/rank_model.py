@@ -1,5 +1,7 @@
 """The language model and its KV cache as one process holds them: whole, or the part of its rank."""
 
+import sys
+import time
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +10,7 @@ from transformers import PreTrainedModel
 from common.checkpoint import weight_bytes
 from common.config import LanguageServiceConfig
 from common.devices import choose_device, choose_dtype
+from common.loading_progress import loading_progress
 from common.model_config import ModelConfig, load_model_config
 from common.replica_server import ReplicaSpec
 from language_service.block_tables import KvBlocks
@@ -56,7 +59,9 @@ def load_rank_model(
     dtype = choose_dtype(config.dtype, device)
     torch.set_num_threads(config.num_threads)
     model_config = load_model_config(spec.model_dir)
-    model = load_language_model(spec.model_dir, model_config, dtype, device, rank)
+    name = spec.name if rank.size == 1 else f"{spec.name} rank {rank.index}"
+    progress = loading_progress(name, time.monotonic, sys.stderr)
+    model = load_language_model(spec.model_dir, model_config, dtype, device, rank, progress)
     num_bytes = weight_bytes(model)
     tune(model, config.compile)
     limits = EngineLimits(

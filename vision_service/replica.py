@@ -1,6 +1,7 @@
 """A whole vision replica in one object: weights, engine, feature cache, server. No Ray."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 
@@ -10,8 +11,9 @@ from common.checkpoint import weight_bytes
 from common.config import ImageLimits, VisionServiceConfig
 from common.device_graphs import CudaCapture
 from common.devices import choose_device, choose_dtype
-from common.engine_thread import EngineThread
+from common.engine_thread import EngineThread, MakesEngineThread
 from common.health_probe import HealthProbe, seconds_of
+from common.loading_progress import loading_progress
 from common.metric_families import BuildInfo
 from common.model_config import load_model_config
 from common.model_files import fingerprint
@@ -44,6 +46,7 @@ class VisionReplica:
         config: VisionServiceConfig,
         limits: ImageLimits,
         on_crash: Callable[[], None],
+        make_thread: MakesEngineThread = EngineThread,
     ) -> None:
         """Load weights and warm up; serving starts with `start`.
 
@@ -52,6 +55,7 @@ class VisionReplica:
             config: Its settings.
             limits: Bounds on each picture.
             on_crash: Called if the engine thread dies.
+            make_thread: Makes the engine's thread.
 
         Raises:
             CheckpointError: The model directory is wrong.
@@ -60,7 +64,8 @@ class VisionReplica:
         dtype = choose_dtype(config.dtype, device)
         torch.set_num_threads(config.num_threads)
         model_config = load_model_config(spec.model_dir)
-        model = load_vision_model(spec.model_dir, model_config, dtype, device)
+        progress = loading_progress(spec.name, time.monotonic, sys.stderr)
+        model = load_vision_model(spec.model_dir, model_config, dtype, device, progress)
         held = weight_bytes(model)
         is_graphed = config.cuda_graphs and device.type == "cuda"
         side = model_config.vision.tile_size
@@ -74,7 +79,7 @@ class VisionReplica:
         )
         self.cache = FeatureCache(config.feature_cache_bytes)
         step, wait = self.engine.step, self.engine.seconds_to_wait
-        self._thread = EngineThread(spec.name, step, on_crash, wait)
+        self._thread = make_thread(spec.name, step, on_crash, wait)
         self.engine.on_work = self._thread.wake
         self.encoder = Encoder(
             model_config, config, Preprocessor(model_config, limits), self.engine, self.cache

@@ -115,6 +115,12 @@ def test_a_group_asks_for_its_cpus_and_gpus_once_a_rank() -> None:
     assert language.arguments[2] == RankPlacement(num_ranks=4, num_cpus=2.0, num_gpus=1.0)
 
 
+def test_ranks_meet_on_their_node_alone() -> None:
+    vision, language = plan()
+    assert language.env_vars["NCCL_SOCKET_IFNAME"] == "lo"
+    assert "NCCL_SOCKET_IFNAME" not in vision.env_vars
+
+
 def test_threads_are_bounded_before_the_process_starts() -> None:
     vision, language = plan(
         vision={"service": {"num_threads": 3}}, language={"service": {"num_threads": 5}}

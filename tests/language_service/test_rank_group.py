@@ -86,6 +86,13 @@ def test_a_rank_that_hangs_is_waited_for_so_long_and_no_longer() -> None:
         first.add_up(torch.ones(1))
 
 
+def test_a_rank_that_does_not_listen_is_told_for_so_long_and_no_longer() -> None:
+    first, _second = form_groups(2, QUICK)
+    with pytest.raises(RankLostError):  # noqa: PT012  # the first may be on its way already
+        for _ in range(2):
+            first.tell(np.ones(3, dtype=np.int32))
+
+
 def test_a_rank_that_never_comes_is_an_error_on_both_sides() -> None:
     with pytest.raises(RankLostError, match="in time"):
         RankStore(0.3).form(2, QUICK)

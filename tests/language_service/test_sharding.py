@@ -11,10 +11,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import GptOssConfig, PreTrainedConfig, Qwen2Config, Qwen3MoeConfig
 
-from common.checkpoint import TensorSource, check_role, load_tensors
+from common.checkpoint import load_tensors
 from common.errors import CheckpointError, ConfigError
 from common.model_config import load_model_config
 from common.model_files import list_tensors
+from common.role_check import check_role
+from common.tensor_source import TensorSource
 from language_service.sharding import Rank, ShardingPlan, check_divides, group_sizes
 from language_service.weights import (
     PreparedModel,
