@@ -116,8 +116,9 @@ format: $(INSTALLED) ## Format the code and sort its imports
 	$(BIN)/ruff format $(SOURCES)
 
 .PHONY: protos
-protos: $(INSTALLED) ## Generate the stubs from the protos
+protos: $(INSTALLED) ## Generate the stubs and docs/api.md from the protos
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=quiet:.
+	$(BIN)/python -m deploy.reference.generate
 
 .PHONY: release-protos
 release-protos: $(INSTALLED) ## Make the protos as they are now what later ones must not break
