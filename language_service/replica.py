@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from common.config import LanguageServiceConfig
-from common.engine_thread import EngineThread
+from common.engine_thread import EngineThread, MakesEngineThread
 from common.health_probe import HealthProbe, seconds_of
 from common.metric_families import BuildInfo
 from common.model_config import ModelConfig
@@ -45,6 +45,7 @@ class LanguageReplica:
         config: LanguageServiceConfig,
         on_crash: Callable[[], None],
         crew: RankCrew | None = None,
+        make_thread: MakesEngineThread = EngineThread,
     ) -> None:
         """Load weights and warm up; serving starts with `start`.
 
@@ -53,6 +54,7 @@ class LanguageReplica:
             config: Its settings.
             on_crash: Called if the engine thread dies.
             crew: The other ranks; None where this process holds the whole model.
+            make_thread: Makes the engine's thread.
 
         Raises:
             CheckpointError: The model directory is wrong.
@@ -75,7 +77,7 @@ class LanguageReplica:
         accepted = _embedding_format(loaded.config, model.dtype, identity.fingerprint)
         self.inbox = Inbox(config.inbox_bytes, accepted, is_pinned=device.type == "cuda")
         defaults = AnswerDefaults(config.default_max_tokens, tokenizer.sampling_defaults)
-        self._thread = EngineThread(spec.name, self.engine.step, on_crash)
+        self._thread = make_thread(spec.name, self.engine.step, on_crash)
         self.engine.on_work = self._thread.wake
         info = server_info(identity, loaded.config.text_hidden_size, held, WIRE_DTYPES[model.dtype])
         self.answerer = Answerer(tokenizer, self.inbox, self.engine, defaults)

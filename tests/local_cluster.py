@@ -12,6 +12,7 @@ from common.config import (
     StrictModel,
     VisionServiceConfig,
 )
+from common.engine_thread import EngineThread, MakesEngineThread
 from common.model_config import load_model_config
 from common.model_files import fingerprint
 from common.replica_server import ReplicaSpec
@@ -56,17 +57,20 @@ def engine_crashed() -> None:
     raise AssertionError("an engine thread died")
 
 
-def language_replica(spec: ReplicaSpec, options: ClusterOptions) -> LanguageReplica:
+def language_replica(
+    spec: ReplicaSpec, options: ClusterOptions, make_thread: MakesEngineThread
+) -> LanguageReplica:
     """A replica; where it has several ranks, the others are threads."""
-    if options.tensor_parallel_size == 1:
-        return LanguageReplica(spec, options.language, engine_crashed)
-    crew = ThreadCrew(spec, options.language, options.tensor_parallel_size)
-    return LanguageReplica(spec, options.language, engine_crashed, crew)
+    size = options.tensor_parallel_size
+    crew = ThreadCrew(spec, options.language, size) if size > 1 else None
+    return LanguageReplica(spec, options.language, engine_crashed, crew, make_thread)
 
 
 @asynccontextmanager
 async def local_cluster(
-    model_dir: Path, options: ClusterOptions | None = None
+    model_dir: Path,
+    options: ClusterOptions | None = None,
+    make_thread: MakesEngineThread = EngineThread,
 ) -> AsyncIterator[LocalCluster]:
     """Run a cluster for the length of the context."""
     options = options or ClusterOptions()
@@ -79,11 +83,12 @@ async def local_cluster(
             options.vision,
             ImageLimits(),
             engine_crashed,
+            make_thread,
         )
         for index in range(options.num_vision)
     ]
     languages = [
-        language_replica(ReplicaSpec(f"language-{index}", model_dir, "cpu"), options)
+        language_replica(ReplicaSpec(f"language-{index}", model_dir, "cpu"), options, make_thread)
         for index in range(options.num_language)
     ]
     for replica in (*visions, *languages):

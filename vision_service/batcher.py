@@ -1,13 +1,18 @@
 """Which tiles go into the next pass of the vision transformer.
 
-Tiles of all waiting pictures share batches, one tile each in turn, so that a lone tile never waits
-behind the thirteen of a large picture, and a large picture may be split. A batch that is not full
-waits, for a bounded time, while more tiles are about to come; else the device would idle for
-nothing. Pure: it knows numbers of tiles and times, and nothing of pixels.
+Tiles of all waiting pictures share batches. The picture with the fewest tiles left goes first, and
+among equals the one that came first: so a lone tile does not wait behind the thirteen of a large
+picture, and of several large ones the first is soon done and on its way to the language model,
+where taking turns would finish all of them last. A large picture may be split, and gains on those
+that come later while it waits, so that it is never passed for long. A batch that is not full waits,
+for a bounded time, while more tiles are about to come; else the device would idle for nothing.
+Pure: it knows numbers of tiles and times, and nothing of pixels.
 """
 
-from collections import Counter, deque
 from dataclasses import dataclass
+
+# Tiles of others that make up for one tile more of one's own.
+PATIENCE_TILES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +30,30 @@ class TileRun:
     num_tiles: int
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """A picture that has tiles which no batch has taken.
+
+    Attributes:
+        added_at: When it came, in seconds.
+        taken_before: Tiles that batches had taken until then.
+        next_tile: The first that waits.
+        num_left: How many wait.
+    """
+
+    added_at: float
+    taken_before: int
+    next_tile: int
+    num_left: int
+
+    @property
+    def rank(self) -> int:
+        """Lower goes first."""
+        return self.taken_before + PATIENCE_TILES * self.num_left
+
+
 class TileBatcher:
-    """Round robin over pictures; the turn goes on where the last batch ended."""
+    """Fewest tiles left first, within bounds."""
 
     def __init__(self, max_batch_tiles: int, max_wait_seconds: float = 0.0) -> None:
         """Start empty.
@@ -37,28 +64,21 @@ class TileBatcher:
         """
         self._max_batch_tiles = max_batch_tiles
         self._max_wait_seconds = max_wait_seconds
-        self._added_at: dict[int, float] = {}
-        self._turns: deque[int] = deque()
-        self._next_tile: dict[int, int] = {}
-        self._remaining: Counter[int] = Counter()
+        self._taken_tiles = 0
+        self._waiting: dict[int, _Waiting] = {}
 
     @property
     def waiting_tiles(self) -> int:
         """Tiles that no batch has taken yet."""
-        return self._remaining.total()
+        return sum(picture.num_left for picture in self._waiting.values())
 
     def add(self, job_id: int, num_tiles: int, now: float) -> None:
         """Queue a picture of at least one tile under a new number."""
-        self._turns.append(job_id)
-        self._added_at[job_id] = now
-        self._next_tile[job_id] = 0
-        self._remaining[job_id] = num_tiles
+        self._waiting[job_id] = _Waiting(now, self._taken_tiles, 0, num_tiles)
 
     def cancel(self, job_id: int) -> None:
         """Drop the tiles of a picture that no batch has taken; an unknown number is ignored."""
-        if job_id in self._remaining:
-            self._turns.remove(job_id)
-            self._forget(job_id)
+        self._waiting.pop(job_id, None)
 
     def seconds_to_wait(self, now: float, coming_tiles: int) -> float:
         """How long the next batch should wait to be filled; 0 to run it now.
@@ -67,27 +87,29 @@ class TileBatcher:
             now: The time.
             coming_tiles: Tiles that are about to be added.
         """
-        if not coming_tiles or self.waiting_tiles >= self._max_batch_tiles or not self._added_at:
+        if not coming_tiles or not self._waiting or self.waiting_tiles >= self._max_batch_tiles:
             return 0.0
-        return max(0.0, min(self._added_at.values()) + self._max_wait_seconds - now)
+        oldest = min(picture.added_at for picture in self._waiting.values())
+        return max(0.0, oldest + self._max_wait_seconds - now)
 
     def next_batch(self) -> tuple[TileRun, ...]:
         """Take the next batch: one run per picture, empty when nothing waits."""
-        taken: Counter[int] = Counter()
-        for _ in range(min(self._max_batch_tiles, self.waiting_tiles)):
-            job_id = self._turns.popleft()
-            taken[job_id] += 1
-            self._remaining[job_id] -= 1
-            if self._remaining[job_id]:
-                self._turns.append(job_id)
-        return tuple(self._run(job_id, num_tiles) for job_id, num_tiles in taken.items())
+        runs: list[TileRun] = []
+        room = self._max_batch_tiles
+        # A stable sort of a dictionary: equals stay in the order in which they came.
+        for job_id, picture in sorted(self._waiting.items(), key=lambda item: item[1].rank):
+            if not room:
+                break
+            run = TileRun(job_id, picture.next_tile, min(room, picture.num_left))
+            room -= run.num_tiles
+            self._take(run)
+            runs.append(run)
+        return tuple(runs)
 
-    def _run(self, job_id: int, num_tiles: int) -> TileRun:
-        run = TileRun(job_id, self._next_tile[job_id], num_tiles)
-        self._next_tile[job_id] += num_tiles
-        if not self._remaining[job_id]:
-            self._forget(job_id)
-        return run
-
-    def _forget(self, job_id: int) -> None:
-        del self._next_tile[job_id], self._remaining[job_id], self._added_at[job_id]
+    def _take(self, run: TileRun) -> None:
+        picture = self._waiting[run.job_id]
+        picture.next_tile += run.num_tiles
+        picture.num_left -= run.num_tiles
+        self._taken_tiles += run.num_tiles
+        if not picture.num_left:
+            del self._waiting[run.job_id]

@@ -11,7 +11,7 @@ from common.checkpoint import weight_bytes
 from common.config import ImageLimits, VisionServiceConfig
 from common.device_graphs import CudaCapture
 from common.devices import choose_device, choose_dtype
-from common.engine_thread import EngineThread
+from common.engine_thread import EngineThread, MakesEngineThread
 from common.health_probe import HealthProbe, seconds_of
 from common.loading_progress import loading_progress
 from common.metric_families import BuildInfo
@@ -46,6 +46,7 @@ class VisionReplica:
         config: VisionServiceConfig,
         limits: ImageLimits,
         on_crash: Callable[[], None],
+        make_thread: MakesEngineThread = EngineThread,
     ) -> None:
         """Load weights and warm up; serving starts with `start`.
 
@@ -54,6 +55,7 @@ class VisionReplica:
             config: Its settings.
             limits: Bounds on each picture.
             on_crash: Called if the engine thread dies.
+            make_thread: Makes the engine's thread.
 
         Raises:
             CheckpointError: The model directory is wrong.
@@ -77,7 +79,7 @@ class VisionReplica:
         )
         self.cache = FeatureCache(config.feature_cache_bytes)
         step, wait = self.engine.step, self.engine.seconds_to_wait
-        self._thread = EngineThread(spec.name, step, on_crash, wait)
+        self._thread = make_thread(spec.name, step, on_crash, wait)
         self.engine.on_work = self._thread.wake
         self.encoder = Encoder(
             model_config, config, Preprocessor(model_config, limits), self.engine, self.cache

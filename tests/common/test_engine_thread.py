@@ -59,7 +59,7 @@ def stop_at_line(number: int, engine: EngineThread) -> Any:
     lines = itertools.count()
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code is not EngineThread._run.__code__:
+        if frame.f_code not in (EngineThread._run.__code__, EngineThread.advance.__code__):
             return None
         if event == "line" and next(lines) == number:
             with suppress(RuntimeError):  # the thread cannot join itself

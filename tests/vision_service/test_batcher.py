@@ -5,7 +5,7 @@ from math import ceil
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vision_service.batcher import TileBatcher, TileRun
+from vision_service.batcher import PATIENCE_TILES, TileBatcher, TileRun
 
 SIZES = st.lists(st.integers(1, 14), min_size=1, max_size=12)
 
@@ -27,7 +27,7 @@ def test_nothing_waiting_gives_an_empty_batch() -> None:
 
 def test_pictures_share_a_batch() -> None:
     batcher = batcher_with(8, 3, 1, 2)
-    assert batcher.next_batch() == (TileRun(0, 0, 3), TileRun(1, 0, 1), TileRun(2, 0, 2))
+    assert batcher.next_batch() == (TileRun(1, 0, 1), TileRun(2, 0, 2), TileRun(0, 0, 3))
     assert batcher.waiting_tiles == 0
 
 
@@ -40,16 +40,31 @@ def test_a_large_picture_is_split() -> None:
 
 
 def test_one_tile_does_not_wait_behind_thirteen() -> None:
-    assert batcher_with(4, 13, 1).next_batch() == (TileRun(0, 0, 3), TileRun(1, 0, 1))
+    assert batcher_with(4, 13, 1).next_batch() == (TileRun(1, 0, 1), TileRun(0, 0, 3))
 
 
-def test_the_turn_goes_on_where_the_last_batch_ended() -> None:
-    batcher = batcher_with(2, 5, 5, 5)
-    assert [[run.job_id for run in batcher.next_batch()] for _ in range(3)] == [
-        [0, 1],
-        [2, 0],
-        [1, 2],
-    ]
+def test_of_equal_pictures_the_first_is_done_first() -> None:
+    batches = all_batches(batcher_with(4, 5, 5, 5))
+    assert [[run.job_id for run in batch] for batch in batches] == [[0], [0, 1], [1, 2], [2]]
+
+
+def test_a_picture_that_was_begun_goes_on_before_an_equal_one() -> None:
+    batcher = batcher_with(4, 6)
+    batcher.next_batch()
+    batcher.add(1, 6, now=0.0)
+    assert batcher.next_batch() == (TileRun(0, 4, 2), TileRun(1, 0, 2))
+
+
+def test_small_pictures_pass_a_large_one_only_so_long() -> None:
+    batcher = batcher_with(1, 3)
+    passed = 0
+    for job_id in range(1, 100):
+        batcher.add(job_id, 1, now=0.0)
+        (run,) = batcher.next_batch()
+        if run.job_id == 0:
+            break
+        passed += 1
+    assert passed == 2 * PATIENCE_TILES
 
 
 def test_cancel_drops_what_no_batch_has_taken() -> None:
@@ -57,8 +72,8 @@ def test_cancel_drops_what_no_batch_has_taken() -> None:
     batcher.next_batch()
     batcher.cancel(0)
     batcher.cancel(7)
-    assert batcher.waiting_tiles == 4
-    assert batcher.next_batch() == (TileRun(1, 2, 4),)
+    assert batcher.waiting_tiles == 6
+    assert batcher.next_batch() == (TileRun(1, 0, 4),)
 
 
 WAIT_SECONDS = 5.0
@@ -135,13 +150,10 @@ def test_a_picture_of_n_tiles_is_done_within_n_rounds(
         assert done_in[job_id] <= ceil(size * len(sizes) / max_batch_tiles)
 
 
-@given(sizes=SIZES, max_batch_tiles=st.integers(1, 20), batches=st.integers(0, 5))
-def test_a_late_lone_tile_waits_for_one_round_at_most(
-    sizes: list[int], max_batch_tiles: int, batches: int
-) -> None:
+@given(sizes=SIZES, max_batch_tiles=st.integers(1, PATIENCE_TILES - 1))
+def test_a_late_lone_tile_waits_only_for_last_tiles(sizes: list[int], max_batch_tiles: int) -> None:
     batcher = batcher_with(max_batch_tiles, *sizes)
-    for _ in range(batches):
-        batcher.next_batch()
+    batcher.next_batch()
     batcher.add(99, 1, now=0.0)
     waits = next(i for i, b in enumerate(all_batches(batcher), 1) if 99 in {r.job_id for r in b})
     assert waits <= ceil((len(sizes) + 1) / max_batch_tiles)

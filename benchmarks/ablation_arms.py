@@ -1,0 +1,108 @@
+"""What is compared: coupled and decoupled servers of equal hardware, with and without ViR.
+
+Two threads compute in every arm, and room for KV, embeddings and features is the same in all:
+
+    coupled, 1 x 2     one process, whose engines take turns, with two threads for each product
+    coupled, 2 x 1     two such processes of one thread, requests balanced over both
+    DvD                a vision replica and a language replica of one thread each
+
+The better coupled one of a cell is its baseline.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from benchmarks.deployment import Server
+from benchmarks.replica_process import ReplicaProcessSettings
+from common.config import (
+    LanguageServiceConfig,
+    ResolutionConfig,
+    RouterConfig,
+    VisionServiceConfig,
+)
+from common.types import ReplicaRole
+
+NUM_THREADS = 2
+KV_TOKENS = 32_768
+INBOX_BYTES = 512 << 20
+FEATURE_CACHE_BYTES = 1 << 30
+# Two tiles, as the default of 512 is two published tiles of 256 visual tokens.
+MAX_BATCH_TOKENS = 32
+BOTH = (ReplicaRole.VISION, ReplicaRole.LANGUAGE)
+
+
+class Layout(StrEnum):
+    """How engines are put on threads and processes."""
+
+    ALL_THREADS = "coupled, 1 x 2"
+    THREAD_EACH = "coupled, 2 x 1"
+    DECOUPLED = "DvD"
+
+
+COUPLED = (Layout.ALL_THREADS, Layout.THREAD_EACH)
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One of what is compared.
+
+    Attributes:
+        layout: Of its engines.
+        has_vir: Whether the visual resolution router compresses.
+    """
+
+    layout: Layout
+    has_vir: bool
+
+    @property
+    def name(self) -> str:
+        """As tables have it."""
+        return f"{self.layout} + ViR" if self.has_vir else str(self.layout)
+
+    def servers(self, model_dir: Path) -> tuple[Server, ...]:
+        """What it is made of.
+
+        Args:
+            model_dir: A Flash model where it has ViR, else a plain one.
+        """
+        match self.layout:
+            case Layout.ALL_THREADS:
+                groups = [[_process(model_dir, "0", BOTH, NUM_THREADS, 1)]]
+            case Layout.THREAD_EACH:
+                groups = [
+                    [_process(model_dir, str(index), BOTH, 1, NUM_THREADS)]
+                    for index in range(NUM_THREADS)
+                ]
+            case Layout.DECOUPLED:
+                groups = [[_process(model_dir, "0", (role,), 1, 1) for role in BOTH]]
+        return tuple(Server(tuple(group), self._router()) for group in groups)
+
+    def _router(self) -> RouterConfig:
+        if not self.has_vir:
+            return RouterConfig(grpc_port=0)
+        # Random weights have no opinion on what may be compressed, so the quantile alone decides.
+        return RouterConfig(grpc_port=0, resolution=ResolutionConfig(absolute_threshold=0.0))
+
+
+ARMS = tuple(Arm(layout, has_vir) for has_vir in (False, True) for layout in Layout)
+
+
+def _process(
+    model_dir: Path, name: str, roles: tuple[ReplicaRole, ...], num_threads: int, sharers: int
+) -> ReplicaProcessSettings:
+    """A process that has its part of the memory that `sharers` of its kind divide."""
+    return ReplicaProcessSettings(
+        name=name,
+        model_dir=model_dir,
+        roles=roles,
+        vision=VisionServiceConfig(
+            num_threads=num_threads, feature_cache_bytes=FEATURE_CACHE_BYTES // sharers
+        ),
+        language=LanguageServiceConfig(
+            num_threads=num_threads,
+            max_batch_tokens=MAX_BATCH_TOKENS,
+            kv_tokens=KV_TOKENS // sharers,
+            inbox_bytes=INBOX_BYTES // sharers,
+        ),
+    )

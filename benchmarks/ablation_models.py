@@ -1,0 +1,60 @@
+"""The two models of the ablation: equal shapes, with and without the visual resolution router.
+
+Weights are random: what is measured does not depend on their values. The shape is chosen so that
+a tile costs the vision transformer about as much as the language model's prefill of its visual
+tokens, as it does in the models of the paper's Table 18 (vision share of both: 43 % for 38B, 52 %
+for 241B-A28B), and so that the language model is far larger than the processor's caches, because
+a step of a few answers then costs the reading of the weights, as it does on a GPU. Tiles are of
+112 px, as those of the shipped model: 64 patches, 16 visual tokens, or 4 compressed.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from common.model_config import CheckpointLayout
+from common.model_files import RANDOM_WEIGHTS_NOTE
+from training.build_checkpoint import CheckpointOptions, build_checkpoint
+from training.checkpoint_shape import MICRO, CheckpointShape, TextShape
+
+TILE_SIZE = 112
+SHAPE = CheckpointShape(
+    vision=replace(
+        MICRO.vision,
+        hidden_size=256,
+        num_layers=12,
+        num_heads=4,
+        intermediate_size=1024,
+        tile_size=TILE_SIZE,
+    ),
+    text=TextShape(
+        hidden_size=1024,
+        num_layers=3,
+        num_heads=16,
+        num_kv_heads=8,
+        head_dim=64,
+        intermediate_size=3072,
+    ),
+)
+# Picture sides that the tiler cuts into so many tiles, thumbnail included.
+SIDES = {1: TILE_SIZE, 5: 2 * TILE_SIZE, 10: 3 * TILE_SIZE}
+
+
+def build_model(
+    folder: Path,
+    flash: bool,
+    shape: CheckpointShape = SHAPE,
+    layout: CheckpointLayout = CheckpointLayout.ORIGINAL,
+) -> Path:
+    """Build a checkpoint, or find the one that was built there before.
+
+    Args:
+        folder: Where both have a folder of their own.
+        flash: Whether it has the visual resolution router.
+        shape: How large.
+        layout: How files and tensors are named; all of a folder in one.
+    """
+    directory = folder / ("flash" if flash else "plain")
+    # Written last.
+    if not (directory / RANDOM_WEIGHTS_NOTE).exists():
+        build_checkpoint(directory, CheckpointOptions(shape=shape, flash=flash, layout=layout))
+    return directory
