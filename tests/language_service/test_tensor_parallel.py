@@ -101,7 +101,7 @@ def test_copies_moves_and_preemptions_are_made_on_every_rank(directories: dict[s
     model = build_language_model("qwen3", "eager")
     common = text_prompt(50)
     prompts = [
-        Prompt((*common.segments, TextSegment((index,) * (3 + 5 * index)))) for index in range(4)
+        Prompt((*common.segments, TextSegment((index,) * (3 + 5 * index)))) for index in range(3)
     ]
     # Room for two of them and a half.
     with parallel_engine(directories["qwen3"], LIMITS, 2, num_kv_tokens=160) as parallel:
