@@ -28,7 +28,7 @@ KV_TOKENS = 32_768
 INBOX_BYTES = 512 << 20
 FEATURE_CACHE_BYTES = 1 << 30
 # Two tiles, as the default of 512 is two published tiles of 256 visual tokens.
-MAX_BATCH_TOKENS = 32
+MAX_BATCH_TOKENS = 72
 BOTH = (ReplicaRole.VISION, ReplicaRole.LANGUAGE)
 
 
