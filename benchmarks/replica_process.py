@@ -63,7 +63,9 @@ def make_replicas(settings: ReplicaProcessSettings) -> list[VisionReplica | Lang
                 VisionReplica(spec, settings.vision, ImageLimits(), engine_crashed, make_thread)
             )
         else:
-            replicas.append(LanguageReplica(spec, settings.language, engine_crashed, make_thread))
+            replicas.append(
+                LanguageReplica(spec, settings.language, engine_crashed, make_thread=make_thread)
+            )
     return replicas
 
 

@@ -118,6 +118,8 @@ class LanguageServiceConfig(StrictModel):
         inbox_bytes: Budget for embeddings that are reserved, arriving or in use.
         credit_bytes: Payload of an embedding stream that may be on its way, not yet taken in.
         sender_silence_seconds: Time without a message after which an embedding stream is given up.
+        rank_timeout_seconds: Longest that a rank of a tensor-parallel replica waits for another
+            within a step, after which the replica is started again.
         default_max_tokens: Answer limit of requests that set none.
         system_message: `original` puts the original code's default system message before
             conversations without one; `none` adds nothing, as the published chat template.
@@ -137,6 +139,7 @@ class LanguageServiceConfig(StrictModel):
     inbox_bytes: PositiveInt = 1 << 30
     credit_bytes: int = Field(default=8 << 20, ge=8 << 20)
     sender_silence_seconds: PositiveFloat = 10.0
+    rank_timeout_seconds: PositiveFloat = 60.0
     default_max_tokens: PositiveInt = 1024
     system_message: Literal["none", "original"] = "none"
 

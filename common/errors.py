@@ -18,6 +18,7 @@ sentence, what is wrong and what to do, without paths or library text.
     ├── EmbeddingRejectedError        INVALID_ARGUMENT     400   bytes do not fit the manifest
     ├── DeadlineExpiredError          DEADLINE_EXCEEDED    504
     ├── CancelledRequestError         CANCELLED            499
+    ├── RankLostError                 INTERNAL             500   ends the replica, reaches nobody
     ├── UnavailableError              UNAVAILABLE          503   retry may help
     │   ├── UnreachableError          UNAVAILABLE          503   no answer: the connection failed
     │   └── StrandedError             UNAVAILABLE          503   an embedding does not get through
@@ -141,6 +142,10 @@ class CancelledRequestError(DvdError):
 
     code = grpc.StatusCode.CANCELLED
     http_status = 499
+
+
+class RankLostError(DvdError):
+    """A rank of a tensor-parallel group is gone, hangs or has failed: the group ends as a whole."""
 
 
 class UnavailableError(DvdError):

@@ -53,6 +53,10 @@ VisionReplicas = Annotated[
 LanguageReplicas = Annotated[
     int | None, typer.Option("--language-replicas", help="Language replicas.", min=1)
 ]
+TensorParallelSize = Annotated[
+    int | None,
+    typer.Option("--tensor-parallel-size", "--tp", help="GPUs of a language replica.", min=1),
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 GpuMemory = Annotated[
     float | None,
@@ -79,6 +83,7 @@ def serve(
     metrics_port: Annotated[int | None, typer.Option(help="Router's metrics port.")] = None,
     vision_replicas: VisionReplicas = None,
     language_replicas: LanguageReplicas = None,
+    tensor_parallel_size: TensorParallelSize = None,
     routers: Annotated[int | None, typer.Option(help="Routers.", min=1)] = None,
     api_key_file: ApiKeyFile = None,
     device: Device = None,
@@ -102,6 +107,7 @@ def serve(
         "router.metrics_port": metrics_port,
         "vision.placement.replicas": vision_replicas,
         "language.placement.replicas": language_replicas,
+        "language.placement.tensor_parallel_size": tensor_parallel_size,
         "routers": routers,
         "device": device,
         "language.service.gpu_memory_utilization": gpu_memory_utilization,

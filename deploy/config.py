@@ -7,10 +7,18 @@ own part and nothing else.
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from common.config import (
     LanguageServiceConfig,
@@ -47,6 +55,23 @@ class PlacementConfig(StrictModel):
     labels: dict[str, str] = Field(default_factory=dict)
 
 
+class LanguagePlacementConfig(PlacementConfig):
+    """The same of language replicas, which may take several GPUs each.
+
+    Attributes:
+        tensor_parallel_size: Ranks that hold one replica's model together, on one node; CPUs and
+            GPUs are those of each.
+    """
+
+    tensor_parallel_size: PositiveInt = 1
+
+    @model_validator(mode="after")
+    def _has_whole_gpus(self) -> Self:
+        if self.tensor_parallel_size > 1 and self.num_gpus not in (None, 0, 1):
+            raise ValueError("each rank takes one GPU, or none: num_gpus is neither")
+        return self
+
+
 class VisionConfig(StrictModel):
     """The vision side."""
 
@@ -57,8 +82,14 @@ class VisionConfig(StrictModel):
 class LanguageConfig(StrictModel):
     """The language side."""
 
-    placement: PlacementConfig = PlacementConfig()
+    placement: LanguagePlacementConfig = LanguagePlacementConfig()
     service: LanguageServiceConfig = LanguageServiceConfig()
+
+    @model_validator(mode="after")
+    def _compiles_whole_models(self) -> Self:
+        if self.service.compile and self.placement.tensor_parallel_size > 1:
+            raise ValueError("compile goes with a tensor_parallel_size of 1 alone")
+        return self
 
 
 class RayConfig(StrictModel):

@@ -120,7 +120,9 @@ class ControlServicer(supervisor_pb2_grpc.SupervisorServiceServicer):
         address = self._deployment.roster.find(keeper.plan.name)
         if address is None:
             who = replica_pb2.Replica(name=keeper.plan.name, role=WIRE_ROLES[keeper.plan.role])
-            return supervisor_pb2.ReplicaStatus(replica=who, state=STATES[keeper.state])
+            return supervisor_pb2.ReplicaStatus(
+                replica=who, state=STATES[keeper.state], num_ranks=keeper.num_ranks
+            )
         state = STATES[keeper.state]
         answer = await _ask(address)
         if keeper.state is KeptState.SERVING:
@@ -130,7 +132,10 @@ class ControlServicer(supervisor_pb2_grpc.SupervisorServiceServicer):
                 else supervisor_pb2.REPLICA_STATE_UNHEALTHY
             )
         return supervisor_pb2.ReplicaStatus(
-            replica=wire_replica(address), state=state, load=answer.load
+            replica=wire_replica(address),
+            state=state,
+            load=answer.load,
+            num_ranks=keeper.num_ranks,
         )
 
 

@@ -23,6 +23,7 @@ from deploy.plan import plan_replicas
 from deploy.replica_keeper import KeptState, ReplicaKeeper
 from deploy.roster import Roster
 from deploy.router_keeper import RouterKeeper
+from language_service.weights import check_ranks
 from router.server import RouterSettings
 
 
@@ -45,11 +46,14 @@ def find_deployed(config: DeployConfig) -> DeployedModel:
     """Resolve the model that a configuration names.
 
     Raises:
-        ConfigError: The default model is not there.
+        ConfigError: The default model is not there, or the model cannot be cut for as many GPUs
+            as a replica is to have.
         CheckpointError: There is no such model, or it would not load.
     """
     directory = find_model(config)
     require_loadable(directory)  # before Ray places what would fail one by one
+    num_ranks = config.language.placement.tensor_parallel_size
+    check_ranks(load_model_config(directory), num_ranks)
     return DeployedModel(config, directory, fingerprint(directory))
 
 
@@ -166,17 +170,22 @@ class Deployment:
             raise StartupError(f"Not ready after {timeout:g} seconds: {', '.join(sorted(late))}.")
 
 
-def plans_of(model: DeployedModel, taken: frozenset[str] = frozenset()) -> list[ReplicaPlan]:
+def plans_of(
+    model: DeployedModel,
+    taken: frozenset[str] = frozenset(),
+    found: frozenset[str] = frozenset(),
+) -> list[ReplicaPlan]:
     """Plan every replica of a model, under names that are not taken.
 
     Args:
         model: What they serve.
         taken: Names of replicas of another model that still run.
+        found: Names of replicas that a supervisor before us has left.
     """
     device = model.config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    plans = plan_replicas(model.config, model.directory, model.fingerprint, device, taken)
+    plans = plan_replicas(model.config, model.directory, model.fingerprint, device, taken, found)
     return interleaved(plans)
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from common.checkpoint import RoleCheck
 from common.checkpoint_problem import CheckpointProblem, ProblemKind, refuse
 from common.errors import CheckpointError
 from common.model_config import ModelConfig, load_model_config
 from common.model_files import read_tensor_table
+from common.role_check import RoleCheck
 from common.tensor_header import TensorEntry
 from language_service.tokenizer import ChatTokenizer
 from language_service.weights import check_language_model

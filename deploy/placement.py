@@ -1,6 +1,8 @@
 """Place one replica: a placement group, and in it a named actor.
 
 One group per replica keeps a replica's bundles together and lets Ray restart the actor in place.
+The named actor has the first bundle; where a replica has several ranks, it starts the others in
+those that follow, on the same node.
 """
 
 from collections.abc import Mapping
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.util import list_named_actors
 from ray.util.placement_group import (
     PlacementGroup,
     get_placement_group,
@@ -37,6 +40,7 @@ class ReplicaPlan:
         num_gpus: GPUs, settled.
         fingerprint: Of the model that it is to serve.
         env_vars: Environment of its process.
+        num_ranks: Processes that it is made of, each with these CPUs and GPUs.
     """
 
     name: str
@@ -47,6 +51,7 @@ class ReplicaPlan:
     num_gpus: float
     fingerprint: str
     env_vars: Mapping[str, str]
+    num_ranks: int = 1
 
     @property
     def actor_name(self) -> str:
@@ -87,6 +92,7 @@ class PlacedReplica:
         found = find_actor(plan.actor_name) if is_detached else None
         self.is_adopted = found is not None
         self.actor: Any = found or self._start(self._reserve(patience_seconds))
+        self.num_ranks = _num_bundles(plan.actor_name) if self.is_adopted else plan.num_ranks
 
     def kill(self) -> None:
         """End the actor for good and give its resources back."""
@@ -98,17 +104,18 @@ class PlacedReplica:
         remove_group(plan.actor_name)  # of an actor that is gone
         bundle = plan.bundle
         group: PlacementGroup = placement_group(
-            [bundle],
+            [bundle] * plan.num_ranks,
             strategy="STRICT_PACK",
             name=plan.actor_name,
             lifetime=self._lifetime,
-            bundle_label_selector=[plan.placement.labels],
+            bundle_label_selector=[plan.placement.labels] * plan.num_ranks,
         )
         if not group.wait(patience_seconds):
             remove_placement_group(group)
             where = f" of a node with labels {plan.placement.labels}" * bool(plan.placement.labels)
+            times = "" if plan.num_ranks == 1 else f" {plan.num_ranks} times on one node"
             raise UnavailableError(
-                f"Ray has no room for {plan.name}: it asks for {bundle}{where}; "
+                f"Ray has no room for {plan.name}: it asks for {bundle}{times}{where}; "
                 f"available are {_available(bundle)}."
             )
         return group
@@ -124,7 +131,9 @@ class PlacedReplica:
             max_restarts=plan.placement.max_restarts,
             max_task_retries=0,
             runtime_env={"env_vars": dict(plan.env_vars)},
-            scheduling_strategy=PlacementGroupSchedulingStrategy(group),
+            scheduling_strategy=PlacementGroupSchedulingStrategy(
+                group, placement_group_bundle_index=0
+            ),
         )
         return options.remote(*plan.arguments)
 
@@ -139,6 +148,17 @@ def find_actor(name: str) -> Any | None:
         return ray.get_actor(name)
     except ValueError:
         return None
+
+
+def running_replicas() -> frozenset[str]:
+    """Names of replicas whose actors live in our namespace, whoever has placed them."""
+    roles = set(ReplicaRole)
+    named = (name.split("/") for name in list_named_actors())
+    return frozenset(parts[1] for parts in named if len(parts) == 2 and parts[0] in roles)
+
+
+def _num_bundles(name: str) -> int:
+    return len(get_placement_group(name).bundle_specs)
 
 
 def remove_group(name: str) -> None:

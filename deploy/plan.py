@@ -8,10 +8,12 @@ from common.types import ReplicaRole
 from deploy.allocator import ALLOCATOR
 from deploy.config import DeployConfig, PlacementConfig
 from deploy.placement import ReplicaPlan
-from language_service.actor import LanguageActor
+from language_service.actor import LanguageActor, RankPlacement
 from vision_service.actor import VisionActor
 
 LOOPBACK = "127.0.0.1"
+# NCCL would meet on any interface; the ranks of a replica are on one node.
+RANKS_STAY_ON_THE_NODE = {"NCCL_SOCKET_IFNAME": "lo"}
 
 
 def plan_replicas(
@@ -20,8 +22,9 @@ def plan_replicas(
     fingerprint: str,
     device: str,
     taken: frozenset[str] = frozenset(),
+    found: frozenset[str] = frozenset(),
 ) -> list[ReplicaPlan]:
-    """List every replica to start.
+    """List every replica to start, or to take over.
 
     Args:
         config: The deployment.
@@ -29,10 +32,17 @@ def plan_replicas(
         fingerprint: Of that model.
         device: `cpu` or `cuda`, settled.
         taken: Names that are in use.
+        found: Names of replicas that run already; they come first, whatever their number is.
     """
     vision, language = config.vision, config.language
     # A cluster that is this machine alone is reached from this machine alone.
     host = LOOPBACK if config.ray.address is None else None
+
+    ranks = RankPlacement(
+        language.placement.tensor_parallel_size,
+        language.placement.num_cpus,
+        _num_gpus(language.placement, device),
+    )
 
     def spec(name: str) -> ReplicaSpec:
         drain, model = config.drain_seconds, config.model_name
@@ -53,7 +63,7 @@ def plan_replicas(
             fingerprint=fingerprint,
             env_vars=_process_environment(vision.service.num_threads),
         )
-        for name in _names(ReplicaRole.VISION, vision.placement, taken)
+        for name in _names(ReplicaRole.VISION, vision.placement, taken, found)
     ] + [
         ReplicaPlan(
             name=name,
@@ -62,19 +72,31 @@ def plan_replicas(
             arguments=(
                 spec(name),
                 language.service,
+                ranks,
             ),
             placement=language.placement,
-            num_gpus=_num_gpus(language.placement, device),
+            num_gpus=ranks.num_gpus,
+            num_ranks=ranks.num_ranks,
             fingerprint=fingerprint,
-            env_vars=_process_environment(language.service.num_threads),
+            env_vars=_process_environment(language.service.num_threads) | RANKS_STAY_ON_THE_NODE,
         )
-        for name in _names(ReplicaRole.LANGUAGE, language.placement, taken)
+        for name in _names(ReplicaRole.LANGUAGE, language.placement, taken, found)
     ]
 
 
-def _names(role: ReplicaRole, placement: PlacementConfig, taken: frozenset[str]) -> list[str]:
+def _names(
+    role: ReplicaRole, placement: PlacementConfig, taken: frozenset[str], found: frozenset[str]
+) -> list[str]:
+    ours = [name for name in found if name.startswith(f"{role}-")]
     numbered = (f"{role}-{index}" for index in itertools.count())
-    return list(itertools.islice((n for n in numbered if n not in taken), placement.replicas))
+    free = (name for name in numbered if name not in taken | found)
+    return list(
+        itertools.islice(itertools.chain(sorted(ours, key=_number), free), placement.replicas)
+    )
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("-")[2])
 
 
 def _num_gpus(placement: PlacementConfig, device: str) -> float:

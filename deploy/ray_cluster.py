@@ -44,6 +44,7 @@ def _logical_cpus(config: DeployConfig) -> int:
 
     And for one more of each role, so that a new model can start beside the old one.
     """
-    placements = (config.vision.placement, config.language.placement)
-    wanted = sum((placement.replicas + 1) * placement.num_cpus for placement in placements)
+    vision, language = config.vision.placement, config.language.placement
+    wanted = (vision.replicas + 1) * vision.num_cpus
+    wanted += (language.replicas + 1) * language.num_cpus * language.tensor_parallel_size
     return max(os.cpu_count() or 1, int(wanted) + 1)

@@ -64,6 +64,11 @@ class ReplicaKeeper:
         self.on_failure = on_failure
         self._watch: asyncio.Task[None] | None = None
 
+    @property
+    def num_ranks(self) -> int:
+        """Processes that it is made of; one that was found may be made of others than planned."""
+        return self.placed.num_ranks if self.placed else self.plan.num_ranks
+
     async def place(self, patience_seconds: float = PLACEMENT_TIMEOUT_SECONDS) -> None:
         """Find it or start it, and follow it from now on.
 

@@ -5,7 +5,7 @@ from rich.table import Table
 
 from protos.dvd.v1 import replica_pb2, supervisor_pb2
 
-COLUMNS = ("name", "role", "state", "incarnation", "running", "waiting", "work", "address")
+COLUMNS = ("name", "role", "ranks", "state", "incarnation", "running", "waiting", "work", "address")
 WIDEST = 1000
 SHOWN_INCARNATION = 8
 SHOWN_FINGERPRINT = 12
@@ -23,7 +23,7 @@ def print_status(status: supervisor_pb2.GetStatusResponse, console: Console) -> 
     for router in status.routers:
         state = "serving" if router.is_serving else "unhealthy"
         restarts = f"{router.restarts} restarts"
-        table.add_row("router", "router", _styled(state), restarts, "", "", "", router.address)
+        table.add_row("router", "router", "", _styled(state), restarts, "", "", "", router.address)
     # Nothing is cut for a narrow terminal, or where the table goes to a file: names are copied.
     wanted = console.measure(table, options=console.options.update(width=WIDEST)).maximum
     console.width = max(wanted, console.width)
@@ -36,6 +36,7 @@ def _replica_row(each: supervisor_pb2.ReplicaStatus) -> tuple[str, ...]:
     return (
         replica.name,
         _word(replica_pb2.ReplicaRole.Name(replica.role), "REPLICA_ROLE_"),
+        str(each.num_ranks),
         _styled(_word(supervisor_pb2.ReplicaState.Name(each.state), "REPLICA_STATE_")),
         replica.incarnation[:SHOWN_INCARNATION],
         str(load.running_requests) if known else "",

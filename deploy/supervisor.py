@@ -22,6 +22,7 @@ from deploy.control import SERVICE_NAME as CONTROL_SERVICE_NAME
 from deploy.control import ControlServicer
 from deploy.deployment import Deployment, find_deployed, plans_of
 from deploy.discovery import replace_file, usual_file
+from deploy.placement import running_replicas
 from deploy.plan import LOOPBACK
 from deploy.replica_keeper import ReplicaKeeper
 from deploy.roster import SERVICE_NAME, Roster, RosterServicer
@@ -99,7 +100,8 @@ class Supervisor:
         model = find_deployed(config)
         self._deployment = deployment = Deployment(model, self._fail, self._api_key)
         ray_cluster.connect(config)
-        for plan in plans_of(model):
+        found = running_replicas() if deployment.outlives_us else frozenset()
+        for plan in plans_of(model, found=found):
             keeper = deployment.keeper(plan)
             deployment.replicas.append(keeper)
             await keeper.place()

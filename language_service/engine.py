@@ -35,9 +35,11 @@ from language_service.generation import (
 )
 from language_service.graphed_decode import GraphedDecode
 from language_service.kv_cache import KvCache
+from language_service.leading_runner import LeadingRunner
 from language_service.logprobs import TokenLogprobs
 from language_service.model_runner import ModelRunner
 from language_service.prompt import Prompt, TextSegment, VisualSegment
+from language_service.rank_group import RankGroup
 from language_service.sampler import INVALID_TOKEN, SampledTokens
 from language_service.scheduler import EngineLimits, Scheduler, StepPlan
 from language_service.token_keys import TokenKeys
@@ -64,6 +66,7 @@ class LanguageEngine:
         limits: Bounds of a step and of a request.
         clock: Seconds, monotonic.
         graphs: Captured steps, prepared at warm-up; None for none.
+        group: All ranks, where the model is the first one's part.
     """
 
     def __init__(
@@ -74,8 +77,13 @@ class LanguageEngine:
         limits: EngineLimits,
         clock: Callable[[], float],
         graphs: GraphedDecode | None = None,
+        group: RankGroup | None = None,
     ) -> None:
-        self._runner = ModelRunner(model, kv_cache, clock, graphs)
+        self._runner = (
+            LeadingRunner(model, kv_cache, clock, group)
+            if group
+            else ModelRunner(model, kv_cache, clock, graphs)
+        )
         if tokenizer.vocabulary_size > self._runner.vocabulary_size:
             raise CheckpointError(
                 f"The tokenizer knows {tokenizer.vocabulary_size} tokens, "

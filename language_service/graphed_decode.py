@@ -29,18 +29,26 @@ from language_service.scheduler import EngineLimits
 
 log = logging.getLogger(__name__)
 
-# Experts of other kinds ask the device how many tokens each has, which no capture survives.
-CAPTURABLE_EXPERTS = ("grouped_mm", "batched_mm")
+# Experts that never ask the device how many tokens each has, which no capture survives. Grouped
+# products are PyTorch's own in bfloat16 alone; in other types it asks.
+CAPTURABLE_EXPERTS, GROUPED_EXPERTS = "batched_mm", "grouped_mm"
+GROUPED_DTYPE = torch.bfloat16
 
 
 def may_capture(model: PreTrainedModel) -> bool:
-    """Whether steps of a model can be captured: its attention and its experts never ask back."""
+    """Whether steps of a model can be captured: nothing in it asks the device for a number."""
     config = model.config
+    # Dynamic rotary embeddings ask for the largest position.
+    if config.rope_parameters["rope_type"] == "dynamic":
+        return False
     if config._attn_implementation != PAGED_ATTENTION_DEVICE:
         return False
+    if not any(name.endswith("experts") for name, _ in model.named_modules()):
+        return True
     experts = getattr(config, "_experts_implementation", None)
-    has_experts = any(name.endswith("experts") for name, _ in model.named_modules())
-    return not has_experts or experts in CAPTURABLE_EXPERTS
+    if experts == GROUPED_EXPERTS:
+        return model.dtype is GROUPED_DTYPE
+    return bool(experts == CAPTURABLE_EXPERTS)
 
 
 def choose_graphs(
@@ -50,7 +58,7 @@ def choose_graphs(
     if not is_wanted or model.device.type != "cuda":
         return None
     if not may_capture(model):
-        log.warning("Decode steps are not captured: the experts ask the device back.")
+        log.warning("Decode steps are not captured: experts or rotary embeddings ask the device.")
         return None
     max_tokens = min(limits.max_context_tokens, kv_cache.blocks.num_tokens)
     return GraphedDecode(model, kv_cache, limits.max_sequences, max_tokens, CudaCapture())

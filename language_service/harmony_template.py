@@ -6,7 +6,7 @@ was trained on one, `final`; it begins every answer by naming it. Here the promp
 name, which is ordinary text, never is a part of the answer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +33,25 @@ SYSTEM_MESSAGE = (
 Message = Mapping[str, Any]
 
 
-def uses_harmony(directory: Path) -> bool:
-    """Whether a checkpoint's configuration names this format.
+def uses_harmony(directory: Path, tokens: Collection[str]) -> bool:
+    """Whether a checkpoint speaks this format.
+
+    The original layout names it. That of transformers does not, but there it is told by the kind
+    of the language model and the tokens of the format.
+
+    Args:
+        directory: Of the model.
+        tokens: That were added to its vocabulary.
 
     Raises:
         CheckpointError: The configuration is no JSON object.
     """
-    return (read_json(directory / "config.json") or {}).get("template") == TEMPLATE_NAME
+    config = read_json(directory / "config.json") or {}
+    if "template" in config:
+        return bool(config["template"] == TEMPLATE_NAME)
+    text = config.get("text_config")
+    is_gpt_oss = isinstance(text, dict) and text.get("model_type") == "gpt_oss"
+    return is_gpt_oss and CHANNEL in tokens
 
 
 def render(messages: list[dict[str, object]]) -> str:

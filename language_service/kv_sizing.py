@@ -6,6 +6,7 @@ largest that there can be, all of whose rows are drawn. `fitting_tokens` is the 
 measurement **has never run on a card**.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +23,8 @@ from language_service.model_runner import ModelRunner
 from language_service.prompt import Prompt, TextSegment
 from language_service.scheduler import EngineLimits, Scheduler
 from language_service.sequence import Sequence
+
+log = logging.getLogger(__name__)
 
 Step = Callable[[], object]
 
@@ -146,7 +149,12 @@ def choose_kv_tokens(
         ) from cause
     per_token = KvShape.of(model).bytes_per_token(model.dtype)
     need = CacheNeed(per_token, config.kv_block_size, limits.max_context_tokens)
-    return fitting_tokens(memory, config.gpu_memory_utilization, need)
+    num_tokens = fitting_tokens(memory, config.gpu_memory_utilization, need)
+    log.info(
+        "The KV cache holds %d tokens: %s of %s are taken, a step takes %s.",
+        num_tokens, _gigabytes(memory.used), _gigabytes(memory.total), _gigabytes(memory.step),
+    )  # fmt: skip
+    return num_tokens
 
 
 def largest_step(model: PreTrainedModel, block_size: int, limits: EngineLimits) -> Step:

@@ -6,16 +6,14 @@ the cache, so that attention can take them in batches.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from language_service.answer_batches import AnswerRow, batch_answers
+from language_service.answer_batches import batch_answers
 from language_service.attention_step import (
-    AttentionSpan,
     AttentionStep,
     StepMasks,
     attention_step,
@@ -26,10 +24,11 @@ from language_service.device_layout import device_layout
 from language_service.device_rows import DeviceRows
 from language_service.graphed_decode import GraphedDecode
 from language_service.kv_cache import KvCache, KvPlace, run_place
-from language_service.prompt import Prompt, TextSegment, VisualSegment, segment_length
+from language_service.prompt import VisualSegment, segment_length
 from language_service.sampler import SampledTokens, sample
 from language_service.scheduler import Chunk, StepPlan
 from language_service.sequence import Sequence
+from language_service.step_rows import StepRows, first_slot, is_row_of_run
 from language_service.uploads import upload_indexes, upload_tensor
 
 
@@ -110,11 +109,11 @@ class ModelRunner:
 
     def _forward(self, plan: StepPlan, last: list[Sequence]) -> torch.Tensor:
         """Logits [n, vocabulary] of the last rows of the sequences that get a token."""
-        singles = [chunk for chunk in plan.chunks if _is_row_of_run(chunk)]
-        rows = _StepRows.of_singles(sorted(singles, key=_first_slot))
+        singles = [chunk for chunk in plan.chunks if is_row_of_run(chunk)]
+        rows = StepRows.of_singles(sorted(singles, key=first_slot))
         if len(singles) < len(plan.chunks):
             for chunk in plan.chunks:
-                if not _is_row_of_run(chunk):
+                if not is_row_of_run(chunk):
                     rows.add(chunk, self._place_of(chunk))
         kept = [rows.ends[sequence] - 1 for sequence in last]
         layout = self._layout and self._layout(rows.spans, len(rows.answers))
@@ -144,7 +143,7 @@ class ModelRunner:
         self._kv_cache.clear(self._indexes(table.slots(0, table.capacity)))
 
     def _attention_step(
-        self, rows: "_StepRows", slots: torch.Tensor, device_rows: DeviceRows | None
+        self, rows: StepRows, slots: torch.Tensor, device_rows: DeviceRows | None
     ) -> AttentionStep:
         shape = self._kv_cache.shape
         batches = batch_answers(rows.answers, shape.num_kv_heads * shape.head_dim)
@@ -171,90 +170,6 @@ class ModelRunner:
         return upload_indexes(values, self._embed.weight.device)
 
 
-@dataclass(slots=True)
-class _StepRows:
-    """The rows of a step, in order, as plain numbers.
-
-    Attributes:
-        token_ids: Of text; any id where a visual token stands.
-        visual: Embeddings, and the rows where they begin.
-        positions: In their sequences.
-        slots: Where their keys and values go.
-        spans: One a sequence.
-        answers: Of the leading spans that are single rows of sequences in one run.
-        ends: One past each sequence's last row.
-    """
-
-    token_ids: list[int] = field(default_factory=list)
-    visual: list[tuple[int, VisualSegment]] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    slots: list[int] = field(default_factory=list)
-    spans: list[AttentionSpan] = field(default_factory=list)
-    answers: list[AnswerRow] = field(default_factory=list)
-    ends: dict[Sequence, int] = field(default_factory=dict)
-
-    @classmethod
-    def of_singles(cls, chunks: list[Chunk]) -> "_StepRows":
-        """Begin with the chunks of one row whose sequences lie in one run: most of most steps."""
-        positions = [chunk.sequence.num_computed_tokens for chunk in chunks]
-        first_slots = [chunk.table.first_slot for chunk in chunks]
-        rows = cls(
-            positions=positions,
-            slots=[first + past for first, past in zip(first_slots, positions, strict=True)],
-            spans=[
-                AttentionSpan(row, row + 1, run_place(first), past)
-                for row, (first, past) in enumerate(zip(first_slots, positions, strict=True))
-            ],
-            answers=[
-                AnswerRow(first, past + 1, chunk.table.capacity)
-                for first, past, chunk in zip(first_slots, positions, chunks, strict=True)
-            ],
-            ends={chunk.sequence: row for row, chunk in enumerate(chunks, start=1)},
-        )
-        if all(chunk.sequence.is_decoding for chunk in chunks):
-            rows.token_ids = [chunk.sequence.output_ids[-1] for chunk in chunks]
-        else:
-            for chunk in chunks:
-                rows._read(chunk)
-        return rows
-
-    def add(self, chunk: Chunk, place: KvPlace) -> None:
-        """Add any other chunk."""
-        begin, num_past = len(self.slots), chunk.sequence.num_computed_tokens
-        end, length = begin + chunk.num_tokens, num_past + chunk.num_tokens
-        self.positions += range(num_past, length)
-        self.slots += chunk.table.slots(num_past, length)
-        self._read(chunk)
-        self.spans.append(AttentionSpan(begin, end, place, num_past))
-        self.ends[chunk.sequence] = end
-
-    def _read(self, chunk: Chunk) -> None:
-        sequence = chunk.sequence
-        if sequence.is_decoding:
-            self.token_ids.append(sequence.output_ids[-1])
-        else:
-            _read(sequence.uncomputed(chunk.num_tokens), self.token_ids, self.visual)
-
-
-def _read(prompt: Prompt, token_ids: list[int], visual: list[tuple[int, VisualSegment]]) -> None:
-    """Add a prompt's ids, and its embeddings with the places they take among them."""
-    for segment in prompt.segments:
-        if isinstance(segment, TextSegment):
-            token_ids.extend(segment.token_ids)
-        elif isinstance(segment, VisualSegment):
-            visual.append((len(token_ids), segment))
-            # Any id will do: its row is overwritten.
-            token_ids.extend([0] * segment_length(segment))
-
-
 def _decode_row(chunk: Chunk) -> DecodeRow:
     sequence = chunk.sequence
     return DecodeRow(sequence.output_ids[-1], sequence.num_computed_tokens, chunk.table)
-
-
-def _first_slot(chunk: Chunk) -> int:
-    return chunk.table.first_slot
-
-
-def _is_row_of_run(chunk: Chunk) -> bool:
-    return chunk.num_tokens == 1 and chunk.table.first_slot >= 0

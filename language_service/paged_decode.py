@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from subprocess import SubprocessError
 
 import torch
 
@@ -138,13 +139,19 @@ def decode_kernel_works(
 ) -> bool:
     """Whether the kernels compile for a shape and compute on a small case what the formula does."""
     if head_dim not in HEAD_DIMS or find_spec("triton") is None:
+        log.warning("There is no decode kernel: heads are %d wide, or Triton is missing.", head_dim)
         return False
     errors = import_module("triton.errors")
+    # Beside what the compiler says: no C compiler, no place to write, no Python headers.
+    failures = (errors.TritonError, RuntimeError, OSError, SubprocessError)
     try:
-        return _agrees_with_formula(device, dtype, group, head_dim)
-    except (errors.TritonError, AttributeError, RuntimeError, TypeError, ValueError):
-        log.warning("The Triton decode kernel does not work here; it is not used.", exc_info=True)
+        works = _agrees_with_formula(device, dtype, group, head_dim)
+    except (*failures, AttributeError, TypeError, ValueError):
+        log.warning("The decode kernel fails on %s and is not used.", device, exc_info=True)
         return False
+    if not works:
+        log.warning("The decode kernel computes something else on %s and is not used.", device)
+    return works
 
 
 def _agrees_with_formula(

@@ -6,13 +6,11 @@ from collections.abc import Callable
 
 import torch
 
-from common.checkpoint import weight_bytes
 from common.config import LanguageServiceConfig
-from common.devices import choose_device, choose_dtype
 from common.engine_thread import EngineThread, MakesEngineThread
 from common.health_probe import HealthProbe, seconds_of
 from common.metric_families import BuildInfo
-from common.model_config import ModelConfig, load_model_config
+from common.model_config import ModelConfig
 from common.model_files import fingerprint
 from common.replica_server import ReplicaServer, ReplicaSpec, new_identity, server_info
 from common.rpc import MAX_MESSAGE_BYTES
@@ -21,22 +19,19 @@ from common.tensor_codec import WIRE_DTYPES
 from common.types import ReplicaAddress, ReplicaRole
 from common.work_gate import WorkGate
 from language_service.answering import AnswerDefaults, Answerer
-from language_service.block_tables import KvBlocks
 from language_service.embedding_manifest import EmbeddingFormat
 from language_service.engine import LanguageEngine
 from language_service.graphed_decode import choose_graphs
 from language_service.inbox import Inbox
-from language_service.kv_cache import KvCache
-from language_service.kv_sizing import CudaMemory, choose_kv_tokens
 from language_service.metrics import LanguageMetrics
-from language_service.model_tuning import tune
 from language_service.probe import LanguageProbe
+from language_service.rank_crew import RankCrew
+from language_service.rank_model import load_rank_model, make_cache
 from language_service.receiver import EmbeddingReceiver
-from language_service.scheduler import EngineLimits
 from language_service.server import SERVICE_NAME, LanguageServicer, add_language_service
+from language_service.sharding import WHOLE_MODEL
 from language_service.stats_line import LanguageStatsLine
 from language_service.tokenizer import ORIGINAL_SYSTEM_MESSAGE, ChatTokenizer
-from language_service.weights import load_language_model
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +44,7 @@ class LanguageReplica:
         spec: ReplicaSpec,
         config: LanguageServiceConfig,
         on_crash: Callable[[], None],
+        crew: RankCrew | None = None,
         make_thread: MakesEngineThread = EngineThread,
     ) -> None:
         """Load weights and warm up; serving starts with `start`.
@@ -57,39 +53,33 @@ class LanguageReplica:
             spec: Which replica this is.
             config: Its settings.
             on_crash: Called if the engine thread dies.
+            crew: The other ranks; None where this process holds the whole model.
             make_thread: Makes the engine's thread.
 
         Raises:
             CheckpointError: The model directory is wrong.
+            ConfigError: The model cannot be cut for so many ranks.
             StartupError: The device has no room for the longest request.
         """
-        device = choose_device(spec.device)
-        dtype = choose_dtype(config.dtype, device)
-        torch.set_num_threads(config.num_threads)
-        model_config = load_model_config(spec.model_dir)
-        model = load_language_model(spec.model_dir, model_config, dtype, device)
-        held = weight_bytes(model)
-        tune(model, config.compile)
+        self._crew = crew
+        loaded = load_rank_model(spec, config, crew.first_rank if crew else WHOLE_MODEL)
+        model, device, held = loaded.model, loaded.device, loaded.num_bytes
+        group = crew.gather(device) if crew else None
         system = ORIGINAL_SYSTEM_MESSAGE if config.system_message == "original" else None
         tokenizer = ChatTokenizer(spec.model_dir, system)
         identity = new_identity(spec.name, ReplicaRole.LANGUAGE, fingerprint(spec.model_dir))
-        limits = _limits(config, model_config, device)
-        meter = CudaMemory(device) if device.type == "cuda" else None
-        blocks = KvBlocks(
-            choose_kv_tokens(model, config, limits, meter),
-            config.kv_block_size,
-            salt=f"{identity.fingerprint} {dtype}".encode(),
-            keeps_prefixes=config.prefix_cache,
+        salt = f"{identity.fingerprint} {model.dtype}".encode()
+        cache = make_cache(loaded, config, salt, group)
+        graphs = None if group else choose_graphs(model, cache, loaded.limits, config.cuda_graphs)
+        self.engine = LanguageEngine(
+            model, tokenizer, cache, loaded.limits, time.monotonic, graphs, group
         )
-        cache = KvCache.for_model(model, blocks)
-        graphs = choose_graphs(model, cache, limits, config.cuda_graphs)
-        self.engine = LanguageEngine(model, tokenizer, cache, limits, time.monotonic, graphs)
-        accepted = _embedding_format(model_config, dtype, identity.fingerprint)
+        accepted = _embedding_format(loaded.config, model.dtype, identity.fingerprint)
         self.inbox = Inbox(config.inbox_bytes, accepted, is_pinned=device.type == "cuda")
         defaults = AnswerDefaults(config.default_max_tokens, tokenizer.sampling_defaults)
         self._thread = make_thread(spec.name, self.engine.step, on_crash)
         self.engine.on_work = self._thread.wake
-        info = server_info(identity, model_config.text_hidden_size, held, WIRE_DTYPES[dtype])
+        info = server_info(identity, loaded.config.text_hidden_size, held, WIRE_DTYPES[model.dtype])
         self.answerer = Answerer(tokenizer, self.inbox, self.engine, defaults)
         build = BuildInfo(spec.model_name, identity.fingerprint, str(device))
         metrics = LanguageMetrics(self.engine, self.answerer, self.inbox, held, build)
@@ -118,16 +108,8 @@ class LanguageReplica:
         """Refuse new requests, let running ones end within the grace, stop the engine."""
         await self._server.stop(grace_seconds)
         self._thread.stop()
-
-
-def _limits(
-    config: LanguageServiceConfig, model_config: ModelConfig, device: torch.device
-) -> EngineLimits:
-    return EngineLimits(
-        max_context_tokens=config.context_tokens(model_config.max_context_tokens),
-        max_batch_tokens=config.batch_tokens(device.type == "cuda"),
-        max_sequences=config.max_sequences,
-    )
+        if self._crew is not None:
+            self._crew.dismiss()
 
 
 def _embedding_format(

@@ -22,8 +22,8 @@ from enum import Enum, auto
 
 from transformers import PreTrainedConfig
 
-from common.checkpoint import TensorSource
 from common.errors import CheckpointError, ConfigError
+from common.tensor_source import TensorSource
 
 LARGEST_GROUP = 64
 

@@ -7,8 +7,8 @@ transformers wrote before version 5.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from common.checkpoint import foreign_problem
 from common.checkpoint_problem import CheckpointProblem, ProblemKind
+from common.role_check import foreign_problem
 from common.tensor_header import TensorEntry
 
 # Prefix in the checkpoint -> prefix in the causal language model.

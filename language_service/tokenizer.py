@@ -64,7 +64,7 @@ class ChatTokenizer:
     def __init__(self, directory: Path, system_message: str | None = None) -> None:
         tokenizer = load_tokenizer(directory)
         self._backend: Tokenizer = tokenizer.backend_tokenizer
-        is_harmony = harmony_template.uses_harmony(directory)
+        is_harmony = harmony_template.uses_harmony(directory, tokenizer.get_added_vocab())
         self._template = load_template(directory, tokenizer)
         self._known_text = lru_cache(maxsize=MAX_KNOWN_TEXTS)(lambda each: self.decode((each,)))
         # That format has a system message of its own.

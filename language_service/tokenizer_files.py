@@ -41,7 +41,7 @@ def load_template(directory: Path, tokenizer: Any) -> ChatTemplate:
     Raises:
         CheckpointError: There is none, or one that does not go with pictures or the tokenizer.
     """
-    if harmony_template.uses_harmony(directory):
+    if harmony_template.uses_harmony(directory, tokenizer.get_added_vocab()):
         return _harmony(tokenizer)
     return _own_template(directory, tokenizer)
 

@@ -1,9 +1,8 @@
 """Builds the language model and fills it with its own tensors of the checkpoint, no others.
 
 The model classes are those of transformers, on the meta device until the tensors come, so a
-language replica never holds a byte of the vision transformer. Three ways of naming are read: the
-original checkpoints', transformers' own, and the one transformers wrote before version 5. A rank
-of a tensor-parallel group reads its own part of every tensor (`sharding`).
+language replica never holds a byte of the vision transformer (`tensor_names` tells whose is what).
+A rank of a tensor-parallel group reads its own part of every tensor (`sharding`).
 """
 
 from collections.abc import Mapping
@@ -15,24 +14,19 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from common.checkpoint import (
-    RoleCheck,
-    Source,
-    StackedSource,
-    check_role,
-    load_tensors,
-)
+from common.checkpoint import NO_PROGRESS, load_tensors
 from common.checkpoint_problem import CheckpointProblem, refuse
 from common.errors import CheckpointError
+from common.loading_progress import LoadingProgress
 from common.model_config import ModelConfig
 from common.model_files import list_tensors
+from common.role_check import RoleCheck, check_role
 from common.tensor_header import TensorEntry
+from common.tensor_source import Source, StackedSource
 from language_service.device_attention import attention_for
 from language_service.sharding import WHOLE_MODEL, Rank, ShardingPlan, check_divides, indivisible
 from language_service.tensor_names import EMBEDDING, HEAD, language_tensors, tensor_name
 
-# Of a module that is only counted.
-NO_DEVICE = torch.device("meta")
 SUPPORTED_MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "gpt_oss")
 # "longrope" is not here: its frequencies depend on the longest sequence of a batch.
 SUPPORTED_ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
@@ -45,12 +39,13 @@ EXPERT_TENSORS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Prepared:
+class PreparedModel:
     """A model on the meta device and where its parameters come from.
 
     Attributes:
         text: Its configuration, that of one rank.
         entries: The tensors of this role, by checkpoint name.
+        sources: For each of its parameters where the values come from.
         foreign: Of `LanguageTensors`.
     """
 
@@ -75,7 +70,7 @@ def check_language_model(
         CheckpointError: An unsupported architecture, of which no module can be built.
         ConfigError: It cannot be cut for so many ranks.
     """
-    it = _prepare(config, tensors, torch.bfloat16, rank, NO_DEVICE)
+    it = prepare_language_model(config, tensors, torch.bfloat16, rank, torch.device("meta"))
     return check_role(it.model, it.entries, it.sources, it.foreign)
 
 
@@ -85,6 +80,7 @@ def load_language_model(
     dtype: torch.dtype,
     device: torch.device,
     rank: Rank = WHOLE_MODEL,
+    progress: LoadingProgress = NO_PROGRESS,
 ) -> PreTrainedModel:
     """Load the causal language model of a checkpoint, ready for `LanguageEngine`.
 
@@ -97,16 +93,17 @@ def load_language_model(
         dtype: Element type to hold.
         device: Where to hold it.
         rank: Which part of it; sums over the ranks are added by `parallelise`.
+        progress: Told of every read.
 
     Raises:
         CheckpointError: An unsupported architecture, or a tensor that is missing, extra,
             misshapen or of unknown purpose; the message names it.
         ConfigError: It cannot be cut for so many ranks.
     """
-    it = _prepare(config, list_tensors(directory), dtype, rank, device)
+    it = prepare_language_model(config, list_tensors(directory), dtype, rank, device)
     refuse(it.foreign)
     model = it.model
-    load_tensors(model, it.entries, it.sources, dtype, device)
+    load_tensors(model, it.entries, it.sources, dtype, device, progress)
     model.tie_weights()
     # A buffer that no checkpoint holds; on the meta device it has no values.
     rotary = model.model.rotary_emb
@@ -124,21 +121,34 @@ def ranks_obstacle(config: ModelConfig, num_ranks: int) -> str | None:
     return indivisible(_text_config(config), num_ranks)
 
 
-def _prepare(
+def prepare_language_model(
     config: ModelConfig,
     tensors: Mapping[str, TensorEntry],
     dtype: torch.dtype,
     rank: Rank,
     device: torch.device,
-) -> _Prepared:
+) -> PreparedModel:
+    """Build the model on the meta device and say what fills it.
+
+    Args:
+        config: Of the checkpoint.
+        tensors: All of its tensors, by name.
+        dtype: Element type to hold.
+        rank: Which part of the model is meant.
+        device: Where it is to run.
+
+    Raises:
+        CheckpointError: An unsupported architecture.
+        ConfigError: It cannot be cut for so many ranks.
+    """
     own = language_tensors(tensors)
     entries = own.entries
-    text = _text_config_of(config, entries)
+    text = _text_of(config, entries)
     if text.tie_word_embeddings and EMBEDDING in entries:
         entries[HEAD] = entries[EMBEDDING]
     plan = ShardingPlan(text, rank)
     model = _empty_model(plan.narrow_config, dtype, rank, device)
-    return _Prepared(
+    return PreparedModel(
         plan.narrow_config,
         model,
         {entry.name: entry for entry in entries.values()},
@@ -161,9 +171,9 @@ def empty_language_model(
         CheckpointError: An unsupported architecture.
         ConfigError: It cannot be cut for so many ranks.
     """
-    text = _text_config_of(config, language_tensors(tensors).entries)
+    text = _text_of(config, language_tensors(tensors).entries)
     narrow = ShardingPlan(text, rank).narrow_config
-    return _empty_model(narrow, torch.bfloat16, rank, NO_DEVICE)
+    return _empty_model(narrow, torch.bfloat16, rank, torch.device("meta"))
 
 
 def check_ranks(config: ModelConfig, num_ranks: int) -> None:
@@ -213,7 +223,7 @@ def _source(
     return StackedSource(experts, cut.part, cut.num_parts, dimension)
 
 
-def _text_config_of(config: ModelConfig, entries: Mapping[str, TensorEntry]) -> PreTrainedConfig:
+def _text_of(config: ModelConfig, entries: Mapping[str, TensorEntry]) -> PreTrainedConfig:
     """The configuration, its head tied only where the checkpoint has none."""
     text = _text_config(config)
     text.tie_word_embeddings = text.tie_word_embeddings and HEAD not in entries

@@ -22,6 +22,7 @@ from deploy.roster import SERVICE_NAME, Roster, RosterServicer
 from language_service.replica import LanguageReplica
 from protos.dvd.v1 import replica_pb2_grpc
 from router.server import Router, RouterSettings
+from tests.thread_crew import ThreadCrew
 from vision_service.replica import VisionReplica
 
 HOST = "127.0.0.1"
@@ -32,6 +33,7 @@ class ClusterOptions(StrictModel):
 
     num_vision: int = 1
     num_language: int = 1
+    tensor_parallel_size: int = 1
     vision: VisionServiceConfig = VisionServiceConfig()
     language: LanguageServiceConfig = LanguageServiceConfig(kv_tokens=16384)
     router: RouterConfig = RouterConfig(grpc_port=0)
@@ -53,6 +55,15 @@ class LocalCluster:
 def engine_crashed() -> None:
     """Fail loudly: no test expects an engine thread to die."""
     raise AssertionError("an engine thread died")
+
+
+def language_replica(
+    spec: ReplicaSpec, options: ClusterOptions, make_thread: MakesEngineThread
+) -> LanguageReplica:
+    """A replica; where it has several ranks, the others are threads."""
+    size = options.tensor_parallel_size
+    crew = ThreadCrew(spec, options.language, size) if size > 1 else None
+    return LanguageReplica(spec, options.language, engine_crashed, crew, make_thread)
 
 
 @asynccontextmanager
@@ -77,12 +88,7 @@ async def local_cluster(
         for index in range(options.num_vision)
     ]
     languages = [
-        LanguageReplica(
-            ReplicaSpec(f"language-{index}", model_dir, "cpu"),
-            options.language,
-            engine_crashed,
-            make_thread,
-        )
+        language_replica(ReplicaSpec(f"language-{index}", model_dir, "cpu"), options, make_thread)
         for index in range(options.num_language)
     ]
     for replica in (*visions, *languages):

@@ -1,6 +1,7 @@
 """A whole vision replica in one object: weights, engine, feature cache, server. No Ray."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from common.device_graphs import CudaCapture
 from common.devices import choose_device, choose_dtype
 from common.engine_thread import EngineThread, MakesEngineThread
 from common.health_probe import HealthProbe, seconds_of
+from common.loading_progress import loading_progress
 from common.metric_families import BuildInfo
 from common.model_config import load_model_config
 from common.model_files import fingerprint
@@ -62,7 +64,8 @@ class VisionReplica:
         dtype = choose_dtype(config.dtype, device)
         torch.set_num_threads(config.num_threads)
         model_config = load_model_config(spec.model_dir)
-        model = load_vision_model(spec.model_dir, model_config, dtype, device)
+        progress = loading_progress(spec.name, time.monotonic, sys.stderr)
+        model = load_vision_model(spec.model_dir, model_config, dtype, device, progress)
         held = weight_bytes(model)
         is_graphed = config.cuda_graphs and device.type == "cuda"
         side = model_config.vision.tile_size

@@ -11,17 +11,14 @@ from pathlib import Path
 
 import torch
 
-from common.checkpoint import (
-    RoleCheck,
-    TensorSource,
-    check_role,
-    foreign_problem,
-    load_tensors,
-)
+from common.checkpoint import NO_PROGRESS, load_tensors
 from common.checkpoint_problem import CheckpointProblem, refuse
+from common.loading_progress import LoadingProgress
 from common.model_config import CheckpointLayout, ModelConfig
 from common.model_files import list_tensors
+from common.role_check import RoleCheck, check_role, foreign_problem
 from common.tensor_header import TensorEntry
+from common.tensor_source import TensorSource
 from vision_service.vision_model import VisionModel
 
 ORIGINAL_VISION_PREFIXES = ("vision_model.", "mlp1.", "mlp2.", "pooling_before_gating.", "gating.")
@@ -106,7 +103,11 @@ def check_vision_model(config: ModelConfig, tensors: Mapping[str, TensorEntry]) 
 
 
 def load_vision_model(
-    directory: Path, config: ModelConfig, dtype: torch.dtype, device: torch.device
+    directory: Path,
+    config: ModelConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+    progress: LoadingProgress = NO_PROGRESS,
 ) -> VisionModel:
     """Build the vision half of a checkpoint, ready for inference.
 
@@ -115,6 +116,7 @@ def load_vision_model(
         config: Its configuration.
         dtype: Element type to compute in.
         device: Where to hold the weights.
+        progress: Told of every read.
 
     Raises:
         CheckpointError: Names a tensor that is missing, extra, misshapen or of neither half.
@@ -123,7 +125,8 @@ def load_vision_model(
     naming = _naming(config.layout, entries)
     refuse(naming.foreign_tensors(entries))
     model = empty_vision_model(config)
-    load_tensors(model, naming.own_tensors(entries), _sources(naming, model), dtype, device)
+    own, sources = naming.own_tensors(entries), _sources(naming, model)
+    load_tensors(model, own, sources, dtype, device, progress)
     return model.eval().requires_grad_(False)
 
 

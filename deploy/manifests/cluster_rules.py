@@ -6,7 +6,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from common.errors import ConfigError
-from deploy.config import DeployConfig, PlacementConfig, load_config
+from deploy.config import DeployConfig, load_config
+from deploy.manifests.needs import needs_of
 from deploy.manifests.rendered import PodTemplate, Rendered, Resource, name_of
 
 SELECTING = ("Service", "NetworkPolicy", "PodDisruptionBudget", "PodMonitor")
@@ -77,7 +78,9 @@ def _doors(pods: list[PodTemplate], config: DeployConfig) -> Iterator[str]:
         "router-metrics": router.metrics_port,
     }
     serving = [pod for pod in pods if not pod.is_ray]
-    for port in (port for pod in serving for each in pod.containers for port in each["ports"]):
+    for port in (
+        port for pod in serving for each in pod.containers for port in each.get("ports", ())
+    ):
         actual = listening.get(port["name"])
         if actual != port["containerPort"]:
             yield f"port {port['name']} is {port['containerPort']}, where dvd.yaml has {actual}"
@@ -95,31 +98,21 @@ def _grace(pods: list[PodTemplate], config: DeployConfig) -> Iterator[str]:
 
 def _room(cluster: Resource, config: DeployConfig) -> Iterator[str]:
     groups = {group["groupName"]: group for group in cluster["spec"]["workerGroupSpecs"]}
-    for role, placement in (
-        ("vision", config.vision.placement),
-        ("language", config.language.placement),
-    ):
-        group = groups.get(role)
-        if group is None:
+    for needs in needs_of(config):
+        role = needs.role
+        if role not in groups:
             yield f"there is no worker group {role}"
             continue
-        labels = group.get("labels", {})
-        if any(labels.get(name) != value for name, value in placement.labels.items()):
-            yield f"{role}: no node has the labels {placement.labels} that dvd.yaml asks for"
-        if not placement.labels:
+        group = groups[role]
+        if not needs.is_met_by(group.get("labels", {})):
+            yield f"{role}: no node has the labels {needs.labels} that dvd.yaml asks for"
+        if not needs.labels:
             yield f"{role}: dvd.yaml lets its replicas run on nodes of the other role"
-        room = _per_pod(group, placement, config) * group["replicas"]
-        if room < placement.replicas:
-            yield f"{role}: dvd.yaml asks for {placement.replicas} replicas, room is for {room}"
-
-
-def _per_pod(group: Resource, placement: PlacementConfig, config: DeployConfig) -> int:
-    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-    rooms = [int(_quantity(limits["cpu"]) // placement.num_cpus)]
-    if config.device == "cuda":
-        gpus = 1.0 if placement.num_gpus is None else placement.num_gpus
-        rooms.append(int(float(limits.get("nvidia.com/gpu", 0)) // gpus))
-    return min(rooms)
+        limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+        gpus = float(limits.get("nvidia.com/gpu", 0))
+        room = needs.room(_quantity(limits["cpu"]), gpus) * group["replicas"]
+        if room < needs.replicas:
+            yield f"{role}: dvd.yaml asks for {needs.replicas} replicas, room is for {room}"
 
 
 def _quantity(cpus: str) -> float:

@@ -18,6 +18,8 @@ from common.errors import ConfigError
 from deploy.cli import app
 from deploy.config import load_config, parse_assignment
 
+SHELL = ("&", "&&", "|", ">", ">>", "2>&1", "<")
+BEFORE = ("exec", "nohup", "until", "while", "if", "!")
 ASSIGNED = re.compile(r"^--set=(.*)$")
 
 
@@ -42,6 +44,13 @@ def command_mistakes(words: Sequence[str]) -> list[str]:
     return []
 
 
+def flags_of(command: str) -> set[str]:
+    """Every flag of one command of `dvd`."""
+    group: Any = typer.main.get_command(app)
+    parameters = group.get_command(group.context_class(group), command).params
+    return {flag for each in parameters for flag in each.opts if flag.startswith("--")}
+
+
 def commands_of(script: str) -> list[list[str]]:
     """The simple commands of a shell script, a line each, without what only the shell sees."""
     joined = script.replace("\\\n", " ")
@@ -50,10 +59,16 @@ def commands_of(script: str) -> list[list[str]]:
 
 
 def _without_shell(words: list[str]) -> list[str]:
-    while words and (words[0] in ("exec", "nohup") or re.match(r"^[A-Z_]+=", words[0])):
+    while words and (words[0] in BEFORE or re.match(r"^[A-Z_]+=", words[0])):
         words = words[1:]
-    ends = [index for index, word in enumerate(words) if word in ("&", "&&", "|", ">", "2>&1", "<")]
-    return words[: ends[0]] if ends else words
+    if words[:1] == ["kubectl"] and "--" in words:
+        words = words[words.index("--") + 1 :]
+    for index, word in enumerate(words):
+        if word in SHELL:
+            return words[:index]
+        if word.endswith(";"):
+            return [*words[:index], word[:-1]]
+    return words
 
 
 def _parse(command: Any, arguments: Sequence[str]) -> None:

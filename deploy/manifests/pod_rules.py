@@ -20,14 +20,16 @@ def pod_mistakes(pod: PodTemplate) -> Iterator[str]:
     volumes = {volume["name"] for volume in pod.spec.get("volumes", ())}
     for container in pod.containers:
         where = f"{pod.owner} {container['name']}"
-        for mistake in _container(container, pod.is_ray):
+        for mistake in _container(container):
             yield f"{where}: {mistake}"
+        if container in pod.spec["containers"]:
+            yield from (f"{where}: {mistake}" for mistake in _probes(container, pod.is_ray))
         for mount in container.get("volumeMounts", ()):
             if mount["name"] not in volumes:
                 yield f"{where}: there is no volume {mount['name']}"
 
 
-def _container(container: dict[str, Any], is_ray: bool) -> Iterator[str]:
+def _container(container: dict[str, Any]) -> Iterator[str]:
     security = container.get("securityContext", {})
     if security.get("runAsUser") == 0 or security.get("runAsNonRoot") is False:
         yield "runs as root"
@@ -36,7 +38,6 @@ def _container(container: dict[str, Any], is_ray: bool) -> Iterator[str]:
     if not is_pinned(container["image"]):
         yield f"image {container['image']} is not of one version"
     yield from plain_secrets({each["name"]: each.get("value") for each in container.get("env", ())})
-    yield from _probes(container, is_ray)
     for script in container.get("command", ()):
         for words in commands_of(script) if "\n" in script else ():
             yield from command_mistakes(words)

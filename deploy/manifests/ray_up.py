@@ -7,10 +7,11 @@ from typing import Any
 import yaml
 
 from common.errors import ConfigError
-from deploy.config import DeployConfig, load_config
+from deploy.config import load_config
 from deploy.manifests.command_line import command_mistakes, commands_of
 from deploy.manifests.finding import Finding
 from deploy.manifests.image_name import is_pinned
+from deploy.manifests.needs import needs_of
 
 CONFIG = "deploy/configs/cluster.yaml"
 
@@ -59,20 +60,14 @@ def _room(document: dict[str, Any], root: Path) -> Iterator[str]:
         yield f"{CONFIG}: {error.message}"
         return
     nodes = document["available_node_types"].values()
-    for role, labels, wanted in _wanted(config):
-        fitting = [node for node in nodes if _has(node.get("labels", {}), labels)]
-        room = sum(int(node["resources"].get("GPU", 0)) * node["max_workers"] for node in fitting)
-        if room < wanted:
-            yield f"{role}: {CONFIG} asks for {wanted} replicas with {labels}, room is for {room}"
-
-
-def _wanted(config: DeployConfig) -> Iterator[tuple[str, dict[str, str], int]]:
-    for role, placement in (
-        ("vision", config.vision.placement),
-        ("language", config.language.placement),
-    ):
-        yield role, placement.labels, placement.replicas
-
-
-def _has(labels: dict[str, str], wanted: dict[str, str]) -> bool:
-    return all(labels.get(name) == value for name, value in wanted.items())
+    for needs in needs_of(config):
+        room = 0
+        for node in nodes:
+            if needs.is_met_by(node.get("labels", {})):
+                has = node["resources"]
+                room += needs.room(has.get("CPU", 0), has.get("GPU", 0)) * node.get(
+                    "max_workers", 0
+                )
+        if room < needs.replicas:
+            asked = f"{CONFIG} asks for {needs.replicas} replicas with {needs.labels}"
+            yield f"{needs.role}: {asked}, room is for {room}"

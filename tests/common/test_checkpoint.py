@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from common.checkpoint import StackedSource, TensorSource, load_tensors, weight_bytes
+from common.checkpoint import load_tensors, weight_bytes
 from common.errors import CheckpointError
 from common.model_files import list_tensors
+from common.tensor_source import StackedSource, TensorSource
 
 Tensors = dict[str, torch.Tensor]
 FUSED = torch.arange(24, dtype=torch.float32).view(6, 4)

@@ -30,6 +30,7 @@ ON_THE_WIRE = [
     errors.EmbeddingRejectedError("A chunk is empty."),
     errors.DeadlineExpiredError("The deadline passed."),
     errors.CancelledRequestError("The request was cancelled."),
+    errors.RankLostError("Rank 1 is gone."),
     errors.UnavailableError("No vision replica is ready.\nTry again: 100 %."),
     errors.UnreachableError("A replica cannot be reached."),
     errors.StrandedError("The language replica cannot be reached."),

@@ -85,7 +85,7 @@ def test_a_share_without_a_router_is_a_mistake(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("size", ["1B-Flash", "8B"])
+@pytest.mark.parametrize("size", ["1B-Flash", "38B"])
 def test_the_configuration_that_it_writes_is_one(tmp_path: Path, size: str) -> None:
     directory = published(size, tmp_path)
     file = tmp_path / "dvd.yaml"
@@ -97,6 +97,8 @@ def test_the_configuration_that_it_writes_is_one(tmp_path: Path, size: str) -> N
     assert config.language.service.gpu_memory_utilization == 0.8
     assert config.vision.placement.replicas == found["vision_replicas"]
     assert config.language.placement.replicas == found["language_replicas"]
+    assert config.language.placement.tensor_parallel_size == found["tensor_parallel_size"]
+    assert found["tensor_parallel_size"] == (2 if size == "38B" else 1)
     shown = CliRunner().invoke(app, ["serve", "--config", str(file), "--print-config"])
     assert json.loads(shown.stdout)["model"] == str(directory)
 

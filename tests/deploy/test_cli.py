@@ -51,6 +51,11 @@ def test_users_of_other_systems_may_say_encoder() -> None:
     assert config_of("--encoder-replicas", "2")["vision"]["placement"]["replicas"] == 2
 
 
+@pytest.mark.parametrize("flag", ["--tensor-parallel-size", "--tp"])
+def test_gpus_of_a_language_replica_go_by_the_names_that_people_know(flag: str) -> None:
+    assert config_of(flag, "4")["language"]["placement"]["tensor_parallel_size"] == 4
+
+
 def test_set_reaches_any_key_and_wins_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "dvd.yaml"
     file.write_text("router: {max_requests: 1}\nlanguage: {service: {kv_tokens: 2}}\n")

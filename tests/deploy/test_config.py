@@ -102,6 +102,15 @@ def test_an_unknown_key_of_the_command_line_names_the_nearest(yaml_file: Path) -
         ("drain_seconds: -1", "drain_seconds: Input should be greater than or equal to 0"),
         ("ray: {auth_mode: none}", "ray.auth_mode: Input should be 'token' or 'disabled'"),
         ("1: 2", "1: Keys should be strings"),
+        (
+            "language: {placement: {tensor_parallel_size: 2, num_gpus: 0.5}}",
+            "language.placement: Value error, each rank takes one GPU",
+        ),
+        (
+            "language: {placement: {tensor_parallel_size: 2}, service: {compile: true}}",
+            "language: Value error, compile goes with",
+        ),
+        ("vision: {placement: {tensor_parallel_size: 2}}", "Unknown key vision.placement.tensor"),
     ],
 )
 def test_a_wrong_value_names_its_key(yaml_file: Path, text: str, start: str) -> None:

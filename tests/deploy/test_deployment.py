@@ -1,14 +1,14 @@
 """Which replicas a roll starts, under which names and in which order."""
 
-import os
 from pathlib import Path
 
 import pytest
 
-from common.errors import CheckpointError
+from common.errors import CheckpointError, ConfigError
 from common.types import ReplicaRole
 from deploy.config import DeployConfig
 from deploy.deployment import DeployedModel, find_deployed, plans_of, served_by
+from tests.deploy.broken_checkpoints import edited
 from training.build_checkpoint import CheckpointOptions, build_checkpoint
 from training.checkpoint_shape import MICRO
 
@@ -55,7 +55,25 @@ def test_a_model_that_would_not_load_is_refused_before_anything_is_placed(tmp_pa
     build_checkpoint(tmp_path, CheckpointOptions(shape=MICRO, dtype="float32"))
     found = find_deployed(DeployConfig(model=str(tmp_path)))
     assert found.directory == tmp_path
-    file = tmp_path / "model.safetensors"
-    os.truncate(file, file.stat().st_size - 1)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is truncated"):
+    narrower = edited("config.json", lambda config: config["llm_config"].update(head_dim=8))
+    narrower(tmp_path)
+    with pytest.raises(CheckpointError, match=r"q_proj\.weight in model\.safetensors has shape"):
         find_deployed(DeployConfig(model=str(tmp_path)))
+
+
+def test_a_group_that_the_model_cannot_have_is_refused_before_anything_is_placed(
+    tmp_path: Path,
+) -> None:
+    build_checkpoint(tmp_path, CheckpointOptions(shape=MICRO, dtype="float32"))
+    two, seven = (
+        DeployConfig.model_validate(
+            {
+                "model": str(tmp_path),
+                "language": {"placement": {"tensor_parallel_size": size}},
+            }
+        )
+        for size in (2, 7)
+    )
+    assert find_deployed(two).directory == tmp_path
+    with pytest.raises(ConfigError, match="sizes that work are 1, 2"):
+        find_deployed(seven)

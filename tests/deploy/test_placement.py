@@ -9,7 +9,7 @@ import ray
 from common.errors import UnavailableError
 from common.types import ReplicaRole
 from deploy.config import PlacementConfig
-from deploy.placement import PlacedReplica, ReplicaPlan
+from deploy.placement import PlacedReplica, ReplicaPlan, running_replicas
 from deploy.ray_cluster import NAMESPACE, OBJECT_STORE_BYTES
 
 pytestmark = pytest.mark.cluster
@@ -59,6 +59,7 @@ def plan(name: str, **placement: Any) -> ReplicaPlan:
 def test_a_replica_runs_where_its_role_asks_for(placement: dict[str, Any]) -> None:
     placed = PlacedReplica(plan("there", **placement))
     assert ray.get(placed.actor.is_there.remote())
+    assert running_replicas() == {"there"}
     placed.kill()
 
 

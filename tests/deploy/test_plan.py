@@ -13,7 +13,7 @@ from deploy.allocator import ALLOCATOR
 from deploy.config import DeployConfig
 from deploy.placement import ReplicaPlan
 from deploy.plan import plan_replicas
-from language_service.actor import LanguageActor
+from language_service.actor import LanguageActor, RankPlacement
 from vision_service.actor import VisionActor
 
 MODEL_DIR = Path("model")
@@ -53,6 +53,23 @@ def test_names_are_numbered_by_role() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"vision-2", "vision-3"}, ["vision-2", "vision-3", "vision-0"]),
+        ({"vision-10", "vision-9", "language-4"}, ["vision-9", "vision-10", "vision-0"]),
+        ({"vision-1"}, ["vision-1", "vision-0", "vision-2"]),
+        ({f"vision-{index}" for index in range(4)}, ["vision-0", "vision-1", "vision-2"]),
+    ],
+)
+def test_replicas_that_run_already_are_taken_over_whatever_their_number(
+    found: set[str], expected: list[str]
+) -> None:
+    config = DeployConfig.model_validate(placement("vision", replicas=3))
+    plans = plan_replicas(config, MODEL_DIR, "fingerprint", "cpu", found=frozenset(found))
+    assert [each.name for each in plans if each.role is ReplicaRole.VISION] == expected
+
+
 def test_each_role_is_told_its_own_part_of_the_configuration() -> None:
     vision, language = plan(
         vision={"service": {"max_batch_tiles": 3}},
@@ -66,6 +83,7 @@ def test_each_role_is_told_its_own_part_of_the_configuration() -> None:
     assert language.arguments == (
         replace(SPEC, name="language-0"),
         LanguageServiceConfig(kv_tokens=77),
+        RankPlacement(num_ranks=1, num_cpus=1.0, num_gpus=0.0),
     )
 
 
@@ -89,6 +107,18 @@ def test_gpus_follow_the_device_unless_asked_for(
 ) -> None:
     plans = plan(device, **placement(role, num_gpus=asked))
     assert [each.num_gpus for each in plans if each.role == role] == [expected]
+
+
+def test_a_group_asks_for_its_cpus_and_gpus_once_a_rank() -> None:
+    _, language = plan("cuda", **placement("language", tensor_parallel_size=4, num_cpus=2))
+    assert (language.num_ranks, language.num_gpus) == (4, 1.0)
+    assert language.arguments[2] == RankPlacement(num_ranks=4, num_cpus=2.0, num_gpus=1.0)
+
+
+def test_ranks_meet_on_their_node_alone() -> None:
+    vision, language = plan()
+    assert language.env_vars["NCCL_SOCKET_IFNAME"] == "lo"
+    assert "NCCL_SOCKET_IFNAME" not in vision.env_vars
 
 
 def test_threads_are_bounded_before_the_process_starts() -> None:

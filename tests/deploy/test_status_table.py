@@ -37,12 +37,13 @@ def test_a_replica_that_serves_shows_who_it_is_and_how_busy() -> None:
                 address="127.0.0.1:2",
             ),
             state=supervisor_pb2.REPLICA_STATE_SERVING,
+            num_ranks=1,
             load=replica_pb2.LoadReport(
                 running_requests=3, waiting_requests=4, outstanding_work=50
             ),
         )
     )
-    expected = ["vision-0", "vision", "serving", "abcdefgh", "3", "4", "50", "127.0.0.1:2"]
+    expected = ["vision-0", "vision", "1", "serving", "abcdefgh", "3", "4", "50", "127.0.0.1:2"]
     assert row("vision-0", lines) == expected
 
 
@@ -51,15 +52,16 @@ def test_one_that_is_not_there_has_no_load() -> None:
         supervisor_pb2.ReplicaStatus(
             replica=replica_pb2.Replica(name="language-1", role=replica_pb2.REPLICA_ROLE_LANGUAGE),
             state=supervisor_pb2.REPLICA_STATE_DRAINED,
+            num_ranks=4,
         )
     )
-    assert row("language-1", lines) == ["language-1", "language", "drained", *[""] * 5]
+    assert row("language-1", lines) == ["language-1", "language", "4", "drained", *[""] * 5]
 
 
 def test_model_and_routers_are_shown() -> None:
     lines = shown()
     assert lines[0] == "tiny  fingerprint 0123456789ab"
-    assert row("router", lines)[2:4] == ["serving", "2 restarts"]
+    assert row("router", lines)[3:5] == ["serving", "2 restarts"]
 
 
 def test_nothing_is_cut_where_the_terminal_is_narrow() -> None:

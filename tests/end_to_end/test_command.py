@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from openai import AuthenticationError, OpenAI
 
+from tests.deploy.broken_checkpoints import edited
+
 pytestmark = pytest.mark.cluster
 
 DVD = [str(Path(sys.executable).parent / "dvd")]
@@ -164,12 +166,12 @@ def test_a_wrong_key_names_the_nearest(tmp_path: Path) -> None:
 
 def test_a_broken_model_is_refused_in_one_sentence(flash_model_dir: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(flash_model_dir, tmp_path / "broken")
-    file = broken / "model.safetensors"
-    os.truncate(file, file.stat().st_size - 1)
+    edited("config.json", lambda config: config["llm_config"].update(head_dim=8))(broken)
     refused = run("serve", str(broken), "--grpc-port", "0")
     assert refused.returncode == 1
     (line,) = refused.stderr.strip().splitlines()
-    assert line.startswith("model.safetensors is truncated: ")
+    assert "q_proj.weight in model.safetensors has shape [" in line
+    assert line.endswith("more: dvd check lists them all.")
     assert not refused.stdout
 
 

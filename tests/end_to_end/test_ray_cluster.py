@@ -1,4 +1,7 @@
-"""A real Ray cluster under the supervisor: answers, lost replicas, an orderly end."""
+"""A real Ray cluster under the supervisor: answers, lost replicas, an orderly end.
+
+The language replica is made of two ranks, so that all of this goes for a group as for one process.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,14 +12,17 @@ import pytest_asyncio
 import ray
 
 from common.errors import DvdError, UnavailableError
-from common.types import ReplicaRole
+from common.types import ReplicaRole, ResolutionScope
 from deploy.client import Answer, InferenceClient
 from deploy.config import DeployConfig, load_config
+from deploy.control_client import ControlClient
 from deploy.supervisor import ClusterReady, Supervisor
 from protos.dvd.v1 import inference_pb2
 from tests import pictures
+from tests.integration.conversations import CONVERSATIONS
 from tests.integration.metrics import scrape
 from tests.integration.requests import wire_request
+from tests.reference import flash_reference
 from tests.reference.conversation import user
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.cluster]
@@ -58,7 +64,12 @@ class RunningCluster:
 def settings(model_dir: Path) -> DeployConfig:
     return load_config(
         None,
-        {"model": str(model_dir), "router.grpc_port": 0, "language.service.kv_tokens": 16384},
+        {
+            "model": str(model_dir),
+            "router.grpc_port": 0,
+            "language.service.kv_tokens": 16384,
+            "language.placement.tensor_parallel_size": 2,
+        },
     )
 
 
@@ -73,8 +84,19 @@ async def cluster(flash_model_dir: Path) -> AsyncIterator[RunningCluster]:
         await supervisor.stop()
 
 
-async def test_two_actors_and_a_router_answer(cluster: RunningCluster) -> None:
+async def test_two_actors_and_a_router_answer(
+    cluster: RunningCluster, flash_model_dir: Path
+) -> None:
     assert {replica.role for replica in cluster.ready.replicas} == set(ReplicaRole)
+    async with ControlClient(cluster.ready.control_address) as control:
+        status = await control.status()
+    assert [(each.replica.name, each.num_ranks) for each in status.replicas] == [
+        ("language-0", 2), ("vision-0", 1)
+    ]  # fmt: skip
+    conversation = CONVERSATIONS["one square picture"]
+    expected = flash_reference.answer(flash_model_dir, conversation, 16, ResolutionScope.REQUEST)
+    exact = await cluster.client.answer(wire_request(conversation, 16))
+    assert exact.token_ids == expected.token_ids
     answer = await cluster.client.answer(REQUEST)
     assert answer.token_ids
     assert answer.finished.usage.tiles == 13

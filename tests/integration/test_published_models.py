@@ -6,10 +6,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from common.checkpoint import RoleCheck
 from common.checkpoint_problem import ProblemKind
 from common.model_config import load_model_config
 from common.model_files import list_tensors
+from common.role_check import RoleCheck
 from common.tensor_header import TensorEntry
 from language_service.weights import check_language_model
 from tests.published_models import (
@@ -27,6 +27,22 @@ from vision_service.weights import check_vision_model
 CASES = [
     (model, each) for model in (*PUBLISHED_MODELS, *FLASH_MODELS) for each in formats_of(model)
 ]
+SLOW = pytest.mark.slow
+# The largest and their many experts take a second each; of each a format or two is enough here.
+QUICK = {
+    ("InternVL3_5-241B-A28B", PublishedFormat.ORIGINAL),
+    ("InternVL3_5-30B-A3B", PublishedFormat.TRANSFORMERS),
+    ("InternVL3_5-30B-A3B-Flash", PublishedFormat.ORIGINAL),
+}
+MARKED = [
+    pytest.param(
+        model,
+        each,
+        id=f"{model.name}-{each}",
+        marks=() if model.text.kind != "qwen3_moe" or (model.name, each) in QUICK else SLOW,
+    )
+    for model, each in CASES
+]
 LANGUAGE = ("language_model.", "model.language_model.", "lm_head.")
 
 
@@ -36,9 +52,7 @@ def both_roles(directory: Path) -> tuple[RoleCheck, RoleCheck]:
     return check_vision_model(config, tensors), check_language_model(config, tensors)
 
 
-@pytest.mark.parametrize(
-    ("model", "published_format"), CASES, ids=[f"{model.name}-{each}" for model, each in CASES]
-)
+@pytest.mark.parametrize(("model", "published_format"), MARKED)
 def test_every_name_is_mapped_and_none_is_left(
     tmp_path: Path, model: PublishedModel, published_format: PublishedFormat
 ) -> None:

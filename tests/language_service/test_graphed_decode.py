@@ -3,6 +3,7 @@
 The capture of these tests runs the step again at every replay, which is what a graph does.
 """
 
+import copy
 import itertools
 import logging
 
@@ -21,6 +22,7 @@ from language_service.kv_cache import KvCache
 from language_service.scheduler import EngineLimits
 from tests.captures import RunAgain, never
 from tests.language_service.harness import (
+    CONFIG,
     LIMITS,
     NumberTokenizer,
     build_model,
@@ -119,11 +121,20 @@ def test_other_attention_is_not_captured(
     assert not may_capture(model)
 
 
+def test_rotary_embeddings_that_ask_for_the_longest_are_not_captured() -> None:
+    config = copy.deepcopy(CONFIG)
+    config.rope_parameters = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.0}
+    assert not may_capture(build_model(PAGED_ATTENTION_DEVICE, config))
+
+
 @pytest.mark.parametrize("kind", ["qwen3_moe", "gpt_oss"])
 def test_experts_are_captured_only_where_they_never_ask_back(kind: str) -> None:
     device = build_language_model(kind, PAGED_ATTENTION_DEVICE)
     device.set_experts_implementation("grouped_mm")
-    assert may_capture(device)
+    assert not may_capture(device)
+    assert may_capture(device.to(torch.bfloat16))
+    device.set_experts_implementation("batched_mm")
+    assert may_capture(device.float())
     device.set_experts_implementation("eager")
     assert not may_capture(device)
     assert not may_capture(build_language_model(kind, PAGED_ATTENTION))

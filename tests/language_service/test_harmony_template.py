@@ -116,6 +116,29 @@ def test_the_default_system_message_is_its_own(directory: Path) -> None:
     assert named == with_default
 
 
+@pytest.mark.parametrize(
+    ("config", "is_harmony"),
+    [
+        ({"text_config": {"model_type": "gpt_oss"}}, True),
+        ({"text_config": {"model_type": "qwen3"}}, False),
+        ({"template": "internvl2_5", "llm_config": {"model_type": "gpt_oss"}}, False),
+        ({}, False),
+    ],
+)
+def test_the_layout_of_transformers_does_not_name_the_format(
+    directory: Path, tmp_path: Path, config: dict[str, object], is_harmony: bool
+) -> None:
+    named = ChatTokenizer(directory).layout([said(Role.USER, "Hello?")])
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(directory / name, tmp_path)
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    own = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(own | {"chat_template": template}))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = ChatTokenizer(tmp_path).layout([said(Role.USER, "Hello?")])
+    assert (found == named) is is_harmony
+
+
 def test_a_tokenizer_without_the_formats_tokens_is_refused(
     directory: Path, flash_model_dir: Path, tmp_path: Path
 ) -> None:

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, InternVLForConditionalGeneration
 
-from common.checkpoint import LOADABLE_DTYPES
 from common.model_config import CheckpointLayout, load_model_config
 from common.model_files import fingerprint, list_tensors
+from common.role_check import LOADABLE_DTYPES
 from training.build_checkpoint import THRESHOLDS, CheckpointOptions, build_checkpoint
 from training.checkpoint_shape import MICRO, MICRO_RMS, SHAPES, CheckpointShape
 

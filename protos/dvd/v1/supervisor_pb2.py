@@ -25,35 +25,35 @@ _sym_db = _symbol_database.Default()
 from protos.dvd.v1 import replica_pb2 as protos_dot_dvd_dot_v1_dot_replica__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/dvd/v1/supervisor.proto\x12\x06\x64vd.v1\x1a\x1bprotos/dvd/v1/replica.proto\"x\n\rReplicaStatus\x12 \n\x07replica\x18\x01 \x01(\x0b\x32\x0f.dvd.v1.Replica\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.dvd.v1.ReplicaState\x12 \n\x04load\x18\x03 \x01(\x0b\x32\x12.dvd.v1.LoadReport\"^\n\x0cRouterStatus\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x17\n\x0fmetrics_address\x18\x02 \x01(\t\x12\x12\n\nis_serving\x18\x03 \x01(\x08\x12\x10\n\x08restarts\x18\x04 \x01(\r\"\x12\n\x10GetStatusRequest\"\x87\x01\n\x11GetStatusResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\'\n\x08replicas\x18\x03 \x03(\x0b\x32\x15.dvd.v1.ReplicaStatus\x12%\n\x07routers\x18\x04 \x03(\x0b\x32\x14.dvd.v1.RouterStatus\"#\n\x13\x44rainReplicaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x44rainReplicaResponse\"$\n\x14ReturnReplicaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x15ReturnReplicaResponse\"3\n\x10RollModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\"(\n\x11RollModelResponse\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t*\xb8\x01\n\x0cReplicaState\x12\x1d\n\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REPLICA_STATE_STARTING\x10\x01\x12\x19\n\x15REPLICA_STATE_SERVING\x10\x02\x12\x1b\n\x17REPLICA_STATE_UNHEALTHY\x10\x03\x12\x1a\n\x16REPLICA_STATE_DRAINING\x10\x04\x12\x19\n\x15REPLICA_STATE_DRAINED\x10\x05\x32\xb0\x02\n\x11SupervisorService\x12@\n\tGetStatus\x12\x18.dvd.v1.GetStatusRequest\x1a\x19.dvd.v1.GetStatusResponse\x12I\n\x0c\x44rainReplica\x12\x1b.dvd.v1.DrainReplicaRequest\x1a\x1c.dvd.v1.DrainReplicaResponse\x12L\n\rReturnReplica\x12\x1c.dvd.v1.ReturnReplicaRequest\x1a\x1d.dvd.v1.ReturnReplicaResponse\x12@\n\tRollModel\x12\x18.dvd.v1.RollModelRequest\x1a\x19.dvd.v1.RollModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eprotos/dvd/v1/supervisor.proto\x12\x06\x64vd.v1\x1a\x1bprotos/dvd/v1/replica.proto\"\x8b\x01\n\rReplicaStatus\x12 \n\x07replica\x18\x01 \x01(\x0b\x32\x0f.dvd.v1.Replica\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.dvd.v1.ReplicaState\x12 \n\x04load\x18\x03 \x01(\x0b\x32\x12.dvd.v1.LoadReport\x12\x11\n\tnum_ranks\x18\x04 \x01(\r\"^\n\x0cRouterStatus\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x17\n\x0fmetrics_address\x18\x02 \x01(\t\x12\x12\n\nis_serving\x18\x03 \x01(\x08\x12\x10\n\x08restarts\x18\x04 \x01(\r\"\x12\n\x10GetStatusRequest\"\x87\x01\n\x11GetStatusResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\'\n\x08replicas\x18\x03 \x03(\x0b\x32\x15.dvd.v1.ReplicaStatus\x12%\n\x07routers\x18\x04 \x03(\x0b\x32\x14.dvd.v1.RouterStatus\"#\n\x13\x44rainReplicaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x16\n\x14\x44rainReplicaResponse\"$\n\x14ReturnReplicaRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x15ReturnReplicaResponse\"3\n\x10RollModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\"(\n\x11RollModelResponse\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t*\xb8\x01\n\x0cReplicaState\x12\x1d\n\x19REPLICA_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16REPLICA_STATE_STARTING\x10\x01\x12\x19\n\x15REPLICA_STATE_SERVING\x10\x02\x12\x1b\n\x17REPLICA_STATE_UNHEALTHY\x10\x03\x12\x1a\n\x16REPLICA_STATE_DRAINING\x10\x04\x12\x19\n\x15REPLICA_STATE_DRAINED\x10\x05\x32\xb0\x02\n\x11SupervisorService\x12@\n\tGetStatus\x12\x18.dvd.v1.GetStatusRequest\x1a\x19.dvd.v1.GetStatusResponse\x12I\n\x0c\x44rainReplica\x12\x1b.dvd.v1.DrainReplicaRequest\x1a\x1c.dvd.v1.DrainReplicaResponse\x12L\n\rReturnReplica\x12\x1c.dvd.v1.ReturnReplicaRequest\x1a\x1d.dvd.v1.ReturnReplicaResponse\x12@\n\tRollModel\x12\x18.dvd.v1.RollModelRequest\x1a\x19.dvd.v1.RollModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.dvd.v1.supervisor_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPLICASTATE']._serialized_start=667
-  _globals['_REPLICASTATE']._serialized_end=851
-  _globals['_REPLICASTATUS']._serialized_start=71
-  _globals['_REPLICASTATUS']._serialized_end=191
-  _globals['_ROUTERSTATUS']._serialized_start=193
-  _globals['_ROUTERSTATUS']._serialized_end=287
-  _globals['_GETSTATUSREQUEST']._serialized_start=289
-  _globals['_GETSTATUSREQUEST']._serialized_end=307
-  _globals['_GETSTATUSRESPONSE']._serialized_start=310
-  _globals['_GETSTATUSRESPONSE']._serialized_end=445
-  _globals['_DRAINREPLICAREQUEST']._serialized_start=447
-  _globals['_DRAINREPLICAREQUEST']._serialized_end=482
-  _globals['_DRAINREPLICARESPONSE']._serialized_start=484
-  _globals['_DRAINREPLICARESPONSE']._serialized_end=506
-  _globals['_RETURNREPLICAREQUEST']._serialized_start=508
-  _globals['_RETURNREPLICAREQUEST']._serialized_end=544
-  _globals['_RETURNREPLICARESPONSE']._serialized_start=546
-  _globals['_RETURNREPLICARESPONSE']._serialized_end=569
-  _globals['_ROLLMODELREQUEST']._serialized_start=571
-  _globals['_ROLLMODELREQUEST']._serialized_end=622
-  _globals['_ROLLMODELRESPONSE']._serialized_start=624
-  _globals['_ROLLMODELRESPONSE']._serialized_end=664
-  _globals['_SUPERVISORSERVICE']._serialized_start=854
-  _globals['_SUPERVISORSERVICE']._serialized_end=1158
+  _globals['_REPLICASTATE']._serialized_start=687
+  _globals['_REPLICASTATE']._serialized_end=871
+  _globals['_REPLICASTATUS']._serialized_start=72
+  _globals['_REPLICASTATUS']._serialized_end=211
+  _globals['_ROUTERSTATUS']._serialized_start=213
+  _globals['_ROUTERSTATUS']._serialized_end=307
+  _globals['_GETSTATUSREQUEST']._serialized_start=309
+  _globals['_GETSTATUSREQUEST']._serialized_end=327
+  _globals['_GETSTATUSRESPONSE']._serialized_start=330
+  _globals['_GETSTATUSRESPONSE']._serialized_end=465
+  _globals['_DRAINREPLICAREQUEST']._serialized_start=467
+  _globals['_DRAINREPLICAREQUEST']._serialized_end=502
+  _globals['_DRAINREPLICARESPONSE']._serialized_start=504
+  _globals['_DRAINREPLICARESPONSE']._serialized_end=526
+  _globals['_RETURNREPLICAREQUEST']._serialized_start=528
+  _globals['_RETURNREPLICAREQUEST']._serialized_end=564
+  _globals['_RETURNREPLICARESPONSE']._serialized_start=566
+  _globals['_RETURNREPLICARESPONSE']._serialized_end=589
+  _globals['_ROLLMODELREQUEST']._serialized_start=591
+  _globals['_ROLLMODELREQUEST']._serialized_end=642
+  _globals['_ROLLMODELRESPONSE']._serialized_start=644
+  _globals['_ROLLMODELRESPONSE']._serialized_end=684
+  _globals['_SUPERVISORSERVICE']._serialized_start=874
+  _globals['_SUPERVISORSERVICE']._serialized_end=1178
 # @@protoc_insertion_point(module_scope)

@@ -24,14 +24,16 @@ REPLICA_STATE_DRAINING: ReplicaState
 REPLICA_STATE_DRAINED: ReplicaState
 
 class ReplicaStatus(_message.Message):
-    __slots__ = ("replica", "state", "load")
+    __slots__ = ("replica", "state", "load", "num_ranks")
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
+    NUM_RANKS_FIELD_NUMBER: _ClassVar[int]
     replica: _replica_pb2.Replica
     state: ReplicaState
     load: _replica_pb2.LoadReport
-    def __init__(self, replica: _Optional[_Union[_replica_pb2.Replica, _Mapping]] = ..., state: _Optional[_Union[ReplicaState, str]] = ..., load: _Optional[_Union[_replica_pb2.LoadReport, _Mapping]] = ...) -> None: ...
+    num_ranks: int
+    def __init__(self, replica: _Optional[_Union[_replica_pb2.Replica, _Mapping]] = ..., state: _Optional[_Union[ReplicaState, str]] = ..., load: _Optional[_Union[_replica_pb2.LoadReport, _Mapping]] = ..., num_ranks: _Optional[int] = ...) -> None: ...
 
 class RouterStatus(_message.Message):
     __slots__ = ("address", "metrics_address", "is_serving", "restarts")

@@ -40,6 +40,7 @@ AGAINST_RULES: Mistakes = {
         ("runAsNonRoot: true", "runAsNonRoot: false", "may run as root"),
         ("port: http}", "port: https}", "readinessProbe asks port https"),
         ("--config /etc", "--conf /etc", "No such option: --conf"),
+        ("ray health-check --address", "ray health-check --adress", "No such option '--adress'"),
         ("ray start --address", "ray start --adress", "No such option"),
         ("containerPort: 50051", "containerPort: 50052", "where dvd.yaml has 50051"),
         ("Seconds: 150", "Seconds: 60", "is killed after 60 s, but drains for 120"),

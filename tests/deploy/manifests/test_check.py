@@ -14,6 +14,6 @@ def test_every_manifest_is_right() -> None:
 def test_a_slip_in_a_configuration_is_found(tree: Tree, file: str) -> None:
     name = f"{CONFIGS}/{file}"
     assert check_config(tree.root, name) == []
-    tree.plant(name, "kv_tokens:", "kv_token:")
+    tree.plant(name, "inbox_bytes:", "inbox_byte:")
     (found,) = check_config(tree.root, name)
-    assert "did you mean language.service.kv_tokens" in found.message
+    assert "did you mean language.service.inbox_bytes" in found.message

@@ -70,6 +70,13 @@ def test_a_mistake_in_each_overlay_is_found(tree: Tree, overlay: str) -> None:
     assert "did you mean vision.placement.max_restarts" in found
 
 
+def test_every_rank_of_a_replica_needs_a_gpu_of_its_pod(tree: Tree) -> None:
+    right = "placement:\n    replicas: 8\n    num_cpus: 8\n"
+    wrong = "placement:\n    replicas: 8\n    num_cpus: 1\n    tensor_parallel_size: 2\n"
+    tree.plant(f"{CLUSTER}/dvd.yaml", right, wrong)
+    assert messages(tree) == ["language: dvd.yaml asks for 8 replicas, room is for 0"]
+
+
 def test_a_secret_has_no_place_in_the_manifests(tree: Tree) -> None:
     secret = tree.root / BASE / "secret.yaml"
     secret.write_text("{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {k: v}}\n")

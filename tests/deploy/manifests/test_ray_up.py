@@ -18,6 +18,7 @@ from tests.deploy.manifests.planted import Tree
         (RAY_CLUSTER, "RAY_AUTH_MODE=token", "RAY_AUTH_MODE=disabled", "started without a token"),
         (RAY_CLUSTER, "0.1.0-cuda", "latest", "is not of one version"),
         (CONFIG, "replicas: 8", "replicas: 9", "language: deploy/configs/cluster.yaml asks for 9"),
+        (CONFIG, "replicas: 8", "replicas: 8\n    tensor_parallel_size: 2", "room is for 4"),
         (CONFIG, "max_restarts", "max_restart", "Unknown key"),
     ],
 )  # fmt: skip
