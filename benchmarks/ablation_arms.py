@@ -6,7 +6,8 @@ Two threads compute in every arm, and room for KV, embeddings and features is th
     coupled, 2 x 1     two such processes of one thread, requests balanced over both
     DvD                a vision replica and a language replica of one thread each
 
-The better coupled one of a cell is its baseline.
+A process of one thread stays on a core of its own; router and client run where there is room. The
+better coupled one of a cell is its baseline.
 """
 
 from dataclasses import dataclass
@@ -26,9 +27,9 @@ from common.types import ReplicaRole
 NUM_THREADS = 2
 KV_TOKENS = 32_768
 INBOX_BYTES = 512 << 20
-FEATURE_CACHE_BYTES = 1 << 30
+FEATURE_CACHE_BYTES = 256 << 20
 # Two tiles, as the default of 512 is two published tiles of 256 visual tokens.
-MAX_BATCH_TOKENS = 32
+MAX_BATCH_TOKENS = 72
 BOTH = (ReplicaRole.VISION, ReplicaRole.LANGUAGE)
 
 
@@ -68,14 +69,11 @@ class Arm:
         """
         match self.layout:
             case Layout.ALL_THREADS:
-                groups = [[_process(model_dir, "0", BOTH, NUM_THREADS, 1)]]
+                groups = [[_process(model_dir, BOTH, None)]]
             case Layout.THREAD_EACH:
-                groups = [
-                    [_process(model_dir, str(index), BOTH, 1, NUM_THREADS)]
-                    for index in range(NUM_THREADS)
-                ]
+                groups = [[_process(model_dir, BOTH, core)] for core in range(NUM_THREADS)]
             case Layout.DECOUPLED:
-                groups = [[_process(model_dir, "0", (role,), 1, 1) for role in BOTH]]
+                groups = [[_process(model_dir, (role,), core) for core, role in enumerate(BOTH)]]
         return tuple(Server(tuple(group), self._router()) for group in groups)
 
     def _router(self) -> RouterConfig:
@@ -89,13 +87,16 @@ ARMS = tuple(Arm(layout, has_vir) for has_vir in (False, True) for layout in Lay
 
 
 def _process(
-    model_dir: Path, name: str, roles: tuple[ReplicaRole, ...], num_threads: int, sharers: int
+    model_dir: Path, roles: tuple[ReplicaRole, ...], core: int | None
 ) -> ReplicaProcessSettings:
-    """A process that has its part of the memory that `sharers` of its kind divide."""
+    """A process of one thread on a core, or of all threads; a role that two have is divided."""
+    num_threads = NUM_THREADS if core is None else 1
+    sharers = NUM_THREADS if core is not None and roles == BOTH else 1
     return ReplicaProcessSettings(
-        name=name,
+        name=str(core or 0),
         model_dir=model_dir,
         roles=roles,
+        core=core,
         vision=VisionServiceConfig(
             num_threads=num_threads, feature_cache_bytes=FEATURE_CACHE_BYTES // sharers
         ),

@@ -45,7 +45,7 @@ NUM_LONE = 3
 # More than any arm answers in so many seconds and a warm-up.
 PICTURES_A_SECOND = 80
 WARM_UP_ROUNDS = 4
-TABLE_COLUMNS = 120
+TABLE_COLUMNS = 132
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from deploy.bench.resolutions import Resolution
 from deploy.bench.vocabulary import WORDS, Vocabulary, Word
 
 LOOK_SECONDS = 0.02
-TEXT_TOKENS = 16
+TEXT_TOKENS = 8
 RANGE_RATIO = 0.5
 # Words are counted as one token each: all servers get the same texts, whatever they count.
 VOCABULARY = Vocabulary(tuple(Word(text, 1) for text in WORDS))

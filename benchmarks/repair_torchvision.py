@@ -14,7 +14,7 @@ from pathlib import Path
 
 REGISTER = "@torch.library.register_fake("
 GUARDED = "@_register_where_built("
-AFTER = "import torchvision.extension\n"
+AFTER = "import torchvision.extension"
 GUARD = '''
 
 def _register_where_built(name):
@@ -40,7 +40,8 @@ def guarded(source: str) -> str:
     if REGISTER not in source or AFTER not in source:
         raise ValueError("This torchvision registers its operators in another way.")
     head, _, rest = source.partition(AFTER)
-    return head + AFTER + GUARD + rest.replace(REGISTER, GUARDED)
+    line, _, rest = rest.partition("\n")
+    return head + AFTER + line + GUARD + rest.replace(REGISTER, GUARDED)
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ class ReplicaProcessSettings(StrictModel):
         roles: Which replicas it has; both share one thread.
         vision: Of the vision replica.
         language: Of the language replica.
+        core: The one of this process's processors, counted from 0, that it stays on; None for any.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ReplicaProcessSettings(StrictModel):
     roles: tuple[ReplicaRole, ...]
     vision: VisionServiceConfig
     language: LanguageServiceConfig
+    core: int | None = None
 
 
 def engine_crashed() -> None:
@@ -83,6 +85,10 @@ async def serve(settings: ReplicaProcessSettings) -> None:
 def main() -> None:
     """Read the settings and serve."""
     settings = ReplicaProcessSettings.model_validate_json(sys.stdin.readline())
+    if settings.core is not None:
+        # Before there are other threads, which all stay there.
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {allowed[settings.core % len(allowed)]})
     torch.set_num_interop_threads(1)
     asyncio.run(serve(settings))
 

@@ -15,7 +15,7 @@ HOST = "127.0.0.1"
 START_SECONDS = 300.0
 STOP_SECONDS = 30.0
 LOOK_SECONDS = 0.5
-STEP_TOKENS = 256
+STEP_TOKENS = 512
 VIDEO_PROCESSOR = "video_preprocessor_config.json"
 
 
@@ -75,7 +75,7 @@ async def vllm_serving(
 
 
 def _command(environment: Path, model_dir: Path, port: int) -> list[str]:
-    """Float32, as we compute on a CPU; steps as short as pictures of 13 tiles allow."""
+    """Float32, as we compute on a CPU; steps about as short as pictures of 13 tiles allow."""
     return [
         str(environment / "bin/python"),
         *("-m", "vllm.entrypoints.openai.api_server", "--model", str(model_dir)),

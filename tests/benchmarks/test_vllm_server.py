@@ -13,7 +13,7 @@ from training.build_checkpoint import CheckpointOptions, build_checkpoint
 from training.checkpoint_shape import MICRO
 
 SOURCE = """import torch
-import torchvision.extension
+import torchvision.extension  # with more behind it
 
 @torch.library.register_fake("torchvision::nms")
 def meta_nms(boxes):

@@ -1,0 +1,142 @@
+"""Put the results of real runs into `docs/performance.md`, between its marks.
+
+    python -m benchmarks.performance_tables dvd_ablation.json against_vllm.json
+
+Which result a file holds follows from its rows.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+DOCUMENT = Path("docs/performance.md")
+ABLATION, LOSSES, VLLM = "ablation", "losses", "vllm"
+PAPER = "paper, unequal hardware (38B, 241B)"
+
+Row = dict[str, Any]
+
+
+def filled(document: str, name: str, text: str) -> str:
+    """The document with what is between one pair of marks replaced.
+
+    Raises:
+        ValueError: There are no such marks.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if not pattern.search(document):
+        raise ValueError(f"There are no marks for {name}.")
+    return pattern.sub(lambda _: f"{begin}\n{text}\n{end}", document)
+
+
+def with_result(document: str, result: dict[str, Any]) -> str:
+    """The document with the tables of one result."""
+    rows: list[Row] = result["rows"]
+    goals = f"{result['machine']}.\n\n{{}}\n\n{_goals(result['goals'])}"
+    if "server" in rows[0]:
+        return filled(document, VLLM, goals.format(_table(_VLLM_COLUMNS, rows)))
+    tables = f"{_table(_ABLATION_COLUMNS, rows)}\n\n{_shares(rows)}"
+    document = filled(document, ABLATION, goals.format(tables))
+    return filled(document, LOSSES, losses(rows))
+
+
+def losses(rows: Sequence[Row]) -> str:
+    """Where DvD answers fewer requests than the better coupled server with the same resolutions."""
+    best: dict[tuple[int, int, bool], float] = {}
+    for row in rows:
+        if row["arm"].startswith("coupled"):
+            key = (row["tiles"], row["output"], row["arm"].endswith("ViR"))
+            best[key] = max(best.get(key, 0.0), row["requests/s"])
+    lost = []
+    for row in rows:
+        key = (row["tiles"], row["output"], row["arm"].endswith("ViR"))
+        if row["arm"].startswith("DvD") and row["requests/s"] < best[key]:
+            factor = row["requests/s"] / best[key]
+            lost.append(
+                f"- {row['arm']}, {row['tiles']} tiles, {row['output']} tokens: {factor:.2f} of "
+                "the requests a second of the better coupled server with the same resolutions."
+            )
+    return "\n".join(lost) or "In this run DvD was ahead in every cell."
+
+
+_ABLATION_COLUMNS = (
+    ("tiles", "tiles"),
+    ("tokens", "output"),
+    ("arm", "arm"),
+    ("requests/s", "requests/s"),
+    ("rounds", "spread"),
+    ("vs coupled", "vs coupled"),
+    ("goodput/s", "goodput/s"),
+    ("TTFT p50", "ttft p50 ms"),
+    ("p99", "ttft p99 ms"),
+    ("ITL p50", "itl p50 ms"),
+    ("p99", "itl p99 ms"),
+    ("CPU ms", "cpu ms/request"),
+    ("paper, unequal hardware", PAPER),
+)
+_VLLM_COLUMNS = (
+    ("tiles", "tiles"),
+    ("server", "server"),
+    ("requests/s", "requests/s"),
+    ("rounds", "spread"),
+    ("vs vLLM", "vs vLLM"),
+    ("TTFT p50 ms", "ttft p50 ms"),
+    ("p99", "ttft p99 ms"),
+    ("ITL p50 ms", "itl p50 ms"),
+    ("p99", "itl p99 ms"),
+)
+
+
+def _table(columns: Sequence[tuple[str, str]], rows: Sequence[Row]) -> str:
+    lines = [
+        "| " + " | ".join(title for title, _ in columns) + " |",
+        "|" + "---|" * len(columns),
+        *("| " + " | ".join(_shown(key, row[key]) for _, key in columns) + " |" for row in rows),
+    ]
+    return "\n".join(lines)
+
+
+def _shares(rows: Sequence[Row]) -> str:
+    columns = (
+        ("tiles", "tiles"),
+        ("tokens", "output"),
+        ("arm", "arm"),
+        ("ViT : prefill : decode, % of CPU time", "ViT : prefill : decode"),
+        ("tiles compressed", "compressed"),
+    )
+    return _table(columns, [row for row in rows if row["ViT : prefill : decode"]])
+
+
+def _goals(goals: Sequence[dict[str, Any]]) -> str:
+    lines = ["| goal | value | target | better |", "|---|---|---|---|"]
+    for goal in goals:
+        value = goal.get("reason", "") if goal["value"] is None else f"{goal['value']:.2f}"
+        lines.append(f"| {goal['name']} | {value} | {goal['target']} | {goal['better']} |")
+    return "\n".join(lines)
+
+
+def _shown(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.0f}" if key.endswith(" ms") else f"{value:.2f}"
+    return str(value)
+
+
+def main() -> None:
+    """Read results, write the document."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("results", type=Path, nargs="+", help="files of --json")
+    parser.add_argument("--document", type=Path, default=DOCUMENT, help="where to")
+    arguments = parser.parse_args()
+    document = arguments.document.read_text(encoding="utf-8")
+    for file in arguments.results:
+        document = with_result(document, json.loads(file.read_text(encoding="utf-8")))
+    arguments.document.write_text(document, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
