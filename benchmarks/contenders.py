@@ -32,6 +32,7 @@ from language_service.detokenizer import Detokenizer
 from language_service.engine import LanguageEngine
 from language_service.generation import EngineEvent, GenerationRequest, TokensGenerated
 from language_service.kv_cache import KvCache
+from language_service.model_runner import ModelRunner
 from language_service.packed_linear import pack_linears
 from language_service.prompt import Prompt, TextSegment
 from language_service.scheduler import EngineLimits
@@ -239,5 +240,5 @@ def our_engine(
     pack_linears(model)
     cache = KvCache.for_model(model, KvBlocks(num_kv_tokens))
     limits = EngineLimits(max_context_tokens=4096, max_batch_tokens=512, max_sequences=32)
-    spelling = BenchmarkTokenizer(tokenizer)
-    return Ours(LanguageEngine(model, spelling, cache, limits, time.thread_time))
+    runner = ModelRunner(model, cache, time.thread_time)
+    return Ours(LanguageEngine(runner, BenchmarkTokenizer(tokenizer), limits, time.thread_time))

@@ -18,6 +18,7 @@ from language_service.engine import LanguageEngine
 from language_service.generation import EngineEvent, GenerationRequest, TokensGenerated
 from language_service.graphed_decode import choose_graphs
 from language_service.kv_cache import KvCache
+from language_service.model_runner import ModelRunner
 from language_service.prompt import Prompt, TextSegment
 from language_service.scheduler import EngineLimits
 
@@ -96,7 +97,8 @@ class TimedLanguage:
         cache = KvCache.for_model(model, KvBlocks(room, keeps_prefixes=False))
         graphs = choose_graphs(model, cache, limits, is_wanted=True)
         tokenizer = NoText(shape.text.vocab_size)
-        self.engine = LanguageEngine(model, tokenizer, cache, limits, time.monotonic, graphs)
+        runner = ModelRunner(model, cache, time.monotonic, graphs)
+        self.engine = LanguageEngine(runner, tokenizer, limits, time.monotonic)
         self.engine.warm_up()
 
     def submit(

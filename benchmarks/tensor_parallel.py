@@ -33,6 +33,8 @@ from language_service.block_tables import KvBlocks
 from language_service.engine import LanguageEngine
 from language_service.following_rank import FollowingRank
 from language_service.kv_cache import KvCache
+from language_service.leading_runner import LeadingRunner
+from language_service.model_runner import ModelRunner
 from language_service.rank_group import GroupSettings, RankGroup, RankStore
 from language_service.rank_model import load_rank_model, make_cache
 from language_service.scheduler import EngineLimits
@@ -137,14 +139,12 @@ def compute(arrangement: Arrangement) -> Outcome:
     """Answer all prompts."""
     model = arrangement.model
     model.lm_head = head = RecordedHead(model.lm_head)
-    engine = LanguageEngine(
-        model,
-        NumberTokenizer(),
-        arrangement.kv_cache,
-        EngineLimits(max_context_tokens=256, max_batch_tokens=64, max_sequences=8),
-        time.monotonic,
-        group=arrangement.group,
-    )
+    clock, cache, group = time.monotonic, arrangement.kv_cache, arrangement.group
+    runner = ModelRunner(model, cache, clock)
+    if group is not None:
+        runner = LeadingRunner(model, cache, clock, group)
+    limits = EngineLimits(max_context_tokens=256, max_batch_tokens=64, max_sequences=8)
+    engine = LanguageEngine(runner, NumberTokenizer(), limits, clock)
     answers = [
         submit(engine, str(index), prompt, greedy(MAX_TOKENS))
         for index, prompt in enumerate(mixed_prompts())

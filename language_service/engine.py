@@ -10,8 +10,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from transformers import PreTrainedModel
-
 from common.errors import (
     CancelledRequestError,
     CheckpointError,
@@ -33,13 +31,9 @@ from language_service.generation import (
     GenerationFailed,
     GenerationRequest,
 )
-from language_service.graphed_decode import GraphedDecode
-from language_service.kv_cache import KvCache
-from language_service.leading_runner import LeadingRunner
 from language_service.logprobs import TokenLogprobs
 from language_service.model_runner import ModelRunner
 from language_service.prompt import Prompt, TextSegment, VisualSegment
-from language_service.rank_group import RankGroup
 from language_service.sampler import INVALID_TOKEN, SampledTokens
 from language_service.scheduler import EngineLimits, Scheduler, StepPlan
 from language_service.token_keys import TokenKeys
@@ -60,38 +54,28 @@ class LanguageEngine:
     """Continuous batching over one model.
 
     Args:
-        model: From `load_language_model`.
+        runner: The model with its KV cache.
         tokenizer: Ends and spells answers.
-        kv_cache: On the model's device, in its element type.
         limits: Bounds of a step and of a request.
         clock: Seconds, monotonic.
-        graphs: Captured steps, prepared at warm-up; None for none.
-        group: All ranks, where the model is the first one's part.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        runner: ModelRunner,
         tokenizer: AnswerTokenizer,
-        kv_cache: KvCache,
         limits: EngineLimits,
         clock: Callable[[], float],
-        graphs: GraphedDecode | None = None,
-        group: RankGroup | None = None,
     ) -> None:
-        self._runner = (
-            LeadingRunner(model, kv_cache, clock, group)
-            if group
-            else ModelRunner(model, kv_cache, clock, graphs)
-        )
+        self._runner = runner
         if tokenizer.vocabulary_size > self._runner.vocabulary_size:
             raise CheckpointError(
                 f"The tokenizer knows {tokenizer.vocabulary_size} tokens, "
                 f"the model only {self._runner.vocabulary_size}."
             )
-        self._scheduler = Scheduler(limits, kv_cache.blocks)
+        self._scheduler = Scheduler(limits, runner.blocks)
         self._tokenizer = tokenizer
-        self._blocks = kv_cache.blocks
+        self._blocks = runner.blocks
         self.limits = limits
         self.stats = EngineStats()
         self._clock = clock

@@ -18,7 +18,7 @@ from language_service.attention_step import (
     StepMasks,
     attention_step,
 )
-from language_service.block_tables import BlockTable, SlotCopy
+from language_service.block_tables import BlockTable, KvBlocks, SlotCopy
 from language_service.decode_records import DecodeRow
 from language_service.device_layout import device_layout
 from language_service.device_rows import DeviceRows
@@ -59,6 +59,11 @@ class ModelRunner:
         self._kv_cache = kv_cache
         self._clock = clock
         self.forward_seconds = 0.0
+
+    @property
+    def blocks(self) -> KvBlocks:
+        """Room of the cache, which the engine shares out."""
+        return self._kv_cache.blocks
 
     @property
     def hidden_size(self) -> int:

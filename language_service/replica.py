@@ -23,10 +23,13 @@ from language_service.embedding_manifest import EmbeddingFormat
 from language_service.engine import LanguageEngine
 from language_service.graphed_decode import choose_graphs
 from language_service.inbox import Inbox
+from language_service.leading_runner import LeadingRunner
 from language_service.metrics import LanguageMetrics
+from language_service.model_runner import ModelRunner
 from language_service.probe import LanguageProbe
 from language_service.rank_crew import RankCrew
-from language_service.rank_model import load_rank_model, make_cache
+from language_service.rank_group import RankGroup
+from language_service.rank_model import RankModel, load_rank_model, make_cache
 from language_service.receiver import EmbeddingReceiver
 from language_service.server import SERVICE_NAME, LanguageServicer, add_language_service
 from language_service.sharding import WHOLE_MODEL
@@ -69,11 +72,8 @@ class LanguageReplica:
         tokenizer = ChatTokenizer(spec.model_dir, system)
         identity = new_identity(spec.name, ReplicaRole.LANGUAGE, fingerprint(spec.model_dir))
         salt = f"{identity.fingerprint} {model.dtype}".encode()
-        cache = make_cache(loaded, config, salt, group)
-        graphs = None if group else choose_graphs(model, cache, loaded.limits, config.cuda_graphs)
-        self.engine = LanguageEngine(
-            model, tokenizer, cache, loaded.limits, time.monotonic, graphs, group
-        )
+        runner = _runner(loaded, config, salt, group)
+        self.engine = LanguageEngine(runner, tokenizer, loaded.limits, time.monotonic)
         accepted = _embedding_format(loaded.config, model.dtype, identity.fingerprint)
         self.inbox = Inbox(config.inbox_bytes, accepted, is_pinned=device.type == "cuda")
         defaults = AnswerDefaults(config.default_max_tokens, tokenizer.sampling_defaults)
@@ -110,6 +110,17 @@ class LanguageReplica:
         self._thread.stop()
         if self._crew is not None:
             self._crew.dismiss()
+
+
+def _runner(
+    loaded: RankModel, config: LanguageServiceConfig, salt: bytes, group: RankGroup | None
+) -> ModelRunner:
+    model, clock = loaded.model, time.monotonic
+    cache = make_cache(loaded, config, salt, group)
+    if group is not None:
+        return LeadingRunner(model, cache, clock, group)
+    graphs = choose_graphs(model, cache, loaded.limits, config.cuda_graphs)
+    return ModelRunner(model, cache, clock, graphs)
 
 
 def _embedding_format(

@@ -21,6 +21,7 @@ from language_service.engine import LanguageEngine
 from language_service.generation import EngineEvent, GenerationFailed, GenerationRequest
 from language_service.kv_cache import KvCache
 from language_service.kv_sizing import choose_kv_tokens
+from language_service.model_runner import ModelRunner
 from language_service.packed_linear import pack_linears
 from language_service.prompt import Prompt, VisualSegment
 from language_service.scheduler import EngineLimits
@@ -126,7 +127,8 @@ class ServedModel:
         cache = KvCache.for_model(
             model, KvBlocks(choose_kv_tokens(model, settings, limits, meter=None))
         )
-        return LanguageEngine(model, self._tokenizer, cache, limits, time.monotonic)
+        runner = ModelRunner(model, cache, time.monotonic)
+        return LanguageEngine(runner, self._tokenizer, limits, time.monotonic)
 
 
 def _text(events: list[EngineEvent]) -> str:

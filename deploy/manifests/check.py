@@ -8,6 +8,8 @@
 import sys
 from pathlib import Path
 
+import typer
+
 from common.errors import ConfigError
 from deploy.config import load_config
 from deploy.manifests.compose import check_compose
@@ -60,12 +62,12 @@ def check_config(root: Path, file: str) -> list[Finding]:
 def main() -> None:
     """Print what is wrong; the exit status tells whether anything is."""
     if not can_render():
-        print("not checked, because there is no kubectl: deploy/kubernetes")  # noqa: T201
+        typer.echo("not checked, because there is no kubectl: deploy/kubernetes")
     elif not has_kuberay_schemas():
-        print("not compared with KubeRay's schemas, which are not here: RayCluster")  # noqa: T201
+        typer.echo("not compared with KubeRay's schemas, which are not here: RayCluster")
     findings = check_all(ROOT)
     for finding in findings:
-        print(finding)  # noqa: T201
+        typer.echo(finding)
     sys.exit(bool(findings))
 
 

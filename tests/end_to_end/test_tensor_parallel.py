@@ -13,17 +13,12 @@ import pytest
 import pytest_asyncio
 from ray.cluster_utils import Cluster
 
-from deploy.client import InferenceClient
 from deploy.config import DeployConfig, RayConfig, load_config
 from deploy.control_client import ControlClient
 from deploy.down import remove_all
-from deploy.supervisor import ClusterReady, Supervisor
-from protos.dvd.v1 import inference_pb2, supervisor_pb2
-from tests import pictures
+from tests.end_to_end.foreign_cluster import Running, asking, ray_nodes, start
 from tests.end_to_end.processes import descendants
 from tests.fakes import pass_time
-from tests.integration.requests import wire_request
-from tests.reference.conversation import user
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -33,19 +28,14 @@ pytestmark = [
 ]
 
 PATIENCE_SECONDS = 300.0
-STORE_BYTES = 80 << 20
 NUM_TOKENS = 300
-SERVING = supervisor_pb2.REPLICA_STATE_SERVING
 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Cluster]:
-    """A head that runs no replica, and a node for all of them."""
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    cluster.add_node(num_cpus=8, object_store_memory=STORE_BYTES)
-    yield cluster
-    cluster.shutdown()
+    """A node for all replicas."""
+    with ray_nodes(num_nodes=1, num_cpus=8) as cluster:
+        yield cluster
 
 
 def settings(nodes: Cluster, model_dir: Path, num_ranks: int = 2) -> DeployConfig:
@@ -63,38 +53,20 @@ def settings(nodes: Cluster, model_dir: Path, num_ranks: int = 2) -> DeployConfi
     )
 
 
-class Running:
-    """A supervisor that has started, and a client of its router."""
-
-    def __init__(self, supervisor: Supervisor, ready: ClusterReady) -> None:
-        self.supervisor = supervisor
-        self.ready = ready
-        self.client = InferenceClient(ready.router.address)
-
-    async def groups(self) -> dict[str, tuple[str, int]]:
-        """Incarnation and number of ranks of every language replica that serves, by name."""
-        async with ControlClient(self.ready.control_address) as control:
-            status = await control.status()
-        return {
-            each.replica.name: (each.replica.incarnation, each.num_ranks)
-            for each in status.replicas
-            if each.state == SERVING and each.replica.name.startswith("language")
-        }
-
-    async def wait_for_others_than(self, before: dict[str, tuple[str, int]]) -> None:
-        """Wait until both replicas serve, and not as before."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while len(now := await self.groups()) < 2 or now == before:
-                await pass_time(0.2)
-
-    async def end(self) -> None:
-        await self.client.close()
-        await self.supervisor.stop()
+async def groups(running: Running) -> dict[str, tuple[str, int]]:
+    """Incarnation and number of ranks of every language replica that serves, by name."""
+    return {
+        each.replica.name: (each.replica.incarnation, each.num_ranks)
+        for each in await running.serving()
+        if each.replica.name.startswith("language")
+    }
 
 
-async def start(config: DeployConfig) -> Running:
-    supervisor = Supervisor(config)
-    return Running(supervisor, await supervisor.start())
+async def wait_for_others_than(before: dict[str, tuple[str, int]], running: Running) -> None:
+    """Wait until both replicas serve, and not as before."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while len(now := await groups(running)) < 2 or now == before:
+            await pass_time(0.2)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -114,17 +86,11 @@ def rank_processes() -> list[int]:
     return descendants("ray::RankActor")
 
 
-def asking(max_tokens: int) -> inference_pb2.GenerateRequest:
-    request = wire_request((user(pictures.grid(2, 1, 9), "What is this?"),), max_tokens)
-    request.sampling.ignore_eos = True
-    return request
-
-
 async def test_a_rank_that_is_killed_costs_no_token_and_its_group_comes_back_as_a_whole(
     running: list[Running],
 ) -> None:
     now = running[0]
-    before = await now.groups()
+    before = await groups(now)
     assert {num_ranks for _, num_ranks in before.values()} == {2}
     expected = (await now.client.answer(asking(NUM_TOKENS))).token_ids
     answers = [asyncio.create_task(now.client.answer(asking(NUM_TOKENS))) for _ in range(4)]
@@ -132,7 +98,7 @@ async def test_a_rank_that_is_killed_costs_no_token_and_its_group_comes_back_as_
     killed, other = rank_processes()
     os.kill(killed, signal.SIGKILL)
     assert [(await answer).token_ids for answer in answers] == [expected] * 4
-    await now.wait_for_others_than(before)
+    await wait_for_others_than(before, now)
     assert (await now.client.answer(asking(8))).token_ids == expected[:8]
     left = rank_processes()
     assert len(left) == 2
@@ -142,14 +108,14 @@ async def test_a_rank_that_is_killed_costs_no_token_and_its_group_comes_back_as_
 
 async def test_a_rank_that_hangs_is_given_up_and_costs_no_token(running: list[Running]) -> None:
     now = running[0]
-    before = await now.groups()
+    before = await groups(now)
     expected = (await now.client.answer(asking(8))).token_ids
     stopped = rank_processes()[0]
     os.kill(stopped, signal.SIGSTOP)
     try:
         answers = [asyncio.create_task(now.client.answer(asking(8))) for _ in range(4)]
         assert [(await answer).token_ids for answer in answers] == [expected] * 4
-        await now.wait_for_others_than(before)
+        await wait_for_others_than(before, now)
     finally:
         if stopped in rank_processes():
             os.kill(stopped, signal.SIGCONT)
@@ -166,17 +132,17 @@ async def test_a_drained_group_leaves_no_rank_behind_and_can_come_back(
                 await pass_time(0.1)
         assert (await now.client.answer(asking(8))).token_ids
         await control.bring_back("language-0")
-    assert len(await now.groups()) == 2
+    assert len(await groups(now)) == 2
     assert len(rank_processes()) == 2
 
 
 async def test_a_new_supervisor_finds_groups_by_the_name_of_their_replica(
     nodes: Cluster, flash_model_dir: Path, running: list[Running]
 ) -> None:
-    before, ranks = await running[0].groups(), rank_processes()
+    before, ranks = await groups(running[0]), rank_processes()
     await running[0].end()
     running[0] = await start(settings(nodes, flash_model_dir, num_ranks=1))
     # They go on as they were started, whatever size the configuration has by now.
-    assert await running[0].groups() == before
+    assert await groups(running[0]) == before
     assert rank_processes() == ranks
     assert (await running[0].client.answer(asking(8))).token_ids

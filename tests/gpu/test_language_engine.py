@@ -15,6 +15,7 @@ from language_service.engine import LanguageEngine
 from language_service.graphed_decode import choose_graphs
 from language_service.kv_cache import KvCache, KvShape
 from language_service.kv_sizing import CudaMemory, choose_kv_tokens
+from language_service.model_runner import ModelRunner
 from language_service.prompt import Prompt
 from language_service.scheduler import EngineLimits
 from tests.language_service.harness import (
@@ -37,7 +38,8 @@ LIMITS = EngineLimits(max_context_tokens=256, max_batch_tokens=64, max_sequences
 def engine_of(model: PreTrainedModel, is_graphed: bool) -> LanguageEngine:
     cache = KvCache.for_model(model, KvBlocks(2048))
     graphs = choose_graphs(model, cache, LIMITS, is_graphed)
-    engine = LanguageEngine(model, NumberTokenizer(), cache, LIMITS, time.monotonic, graphs)
+    runner = ModelRunner(model, cache, time.monotonic, graphs)
+    engine = LanguageEngine(runner, NumberTokenizer(), LIMITS, time.monotonic)
     engine.warm_up()
     assert graphs is None or graphs.sizes == (1, 2, 4, 8)
     return engine

@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -21,6 +21,7 @@ from language_service.generation import (
     TokensGenerated,
 )
 from language_service.kv_cache import KvCache
+from language_service.model_runner import ModelRunner
 from language_service.prompt import Prompt, TextSegment, VisualSegment
 from language_service.scheduler import EngineLimits
 
@@ -91,6 +92,12 @@ class Answer:
         return event.error
 
 
+def counting_clock() -> Callable[[], float]:
+    """A clock that ticks once a reading."""
+    ticks = itertools.count()
+    return lambda: float(next(ticks))
+
+
 def build_engine(
     model: PreTrainedModel,
     limits: EngineLimits = LIMITS,
@@ -100,11 +107,11 @@ def build_engine(
     keeps_prefixes: bool = True,
 ) -> LanguageEngine:
     """An engine whose clock ticks once a reading."""
-    ticks = itertools.count()
     blocks = KvBlocks(num_kv_tokens, block_size, keeps_prefixes=keeps_prefixes)
     kv_cache = KvCache.for_model(model, blocks)
-    tokenizer = NumberTokenizer(eos_token_ids)
-    return LanguageEngine(model, tokenizer, kv_cache, limits, lambda: float(next(ticks)))
+    clock = counting_clock()
+    runner = ModelRunner(model, kv_cache, clock)
+    return LanguageEngine(runner, NumberTokenizer(eos_token_ids), limits, clock)
 
 
 def submit(

@@ -1,6 +1,5 @@
 """A tensor-parallel engine whose other ranks are threads of the test's own process."""
 
-import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from language_service.block_tables import KvBlocks
 from language_service.engine import LanguageEngine
 from language_service.following_rank import Follower
 from language_service.kv_cache import KvCache
+from language_service.leading_runner import LeadingRunner
 from language_service.packed_linear import pack_linears
 from language_service.parallel_layers import parallelise
 from language_service.rank_group import GroupSettings, RankGroup, RankStore, join_group
@@ -23,7 +23,7 @@ from language_service.scheduler import EngineLimits
 from language_service.sharding import Rank
 from language_service.step_wire import encode_end
 from language_service.weights import load_language_model
-from tests.language_service.harness import NumberTokenizer
+from tests.language_service.harness import NumberTokenizer, counting_clock
 
 CPU = torch.device("cpu")
 SETTINGS = GroupSettings(CPU, timeout_seconds=20.0)
@@ -101,10 +101,9 @@ def parallel_engine(
     head = RecordedHead(models[0].lm_head)
     models[0].lm_head = head
     cache = KvCache.for_model(models[0], KvBlocks(num_kv_tokens))
-    ticks = itertools.count()
-    engine = LanguageEngine(
-        models[0], NumberTokenizer(), cache, limits, lambda: float(next(ticks)), group=groups[0]
-    )
+    clock = counting_clock()
+    runner = LeadingRunner(models[0], cache, clock, groups[0])
+    engine = LanguageEngine(runner, NumberTokenizer(), limits, clock)
     try:
         yield ParallelEngine(engine, head, groups[0], followers)
     finally:

@@ -19,6 +19,7 @@ from language_service.block_tables import KvBlocks
 from language_service.engine import LanguageEngine
 from language_service.generation import EngineEvent, GenerationRequest, TokensGenerated
 from language_service.kv_cache import KvCache
+from language_service.model_runner import ModelRunner
 from language_service.prompt import Prompt, TextSegment, VisualSegment
 from language_service.scheduler import EngineLimits
 from tests.language_service.harness import (
@@ -194,10 +195,10 @@ def test_warm_up_that_fails_stops_the_start() -> None:
 
 def test_a_tokenizer_larger_than_the_model_is_refused(model: PreTrainedModel) -> None:
     tokenizer = NumberTokenizer(vocabulary_size=CONFIG.vocab_size + 1)
+    cache = KvCache.for_model(model, KvBlocks(64))
+    runner = ModelRunner(model, cache, lambda: 0.0)
     with pytest.raises(CheckpointError, match="501 tokens"):
-        LanguageEngine(
-            model, tokenizer, KvCache.for_model(model, KvBlocks(64)), LIMITS, lambda: 0.0
-        )
+        LanguageEngine(runner, tokenizer, LIMITS, lambda: 0.0)
 
 
 def test_load_is_reported_in_tokens(model: PreTrainedModel) -> None:

@@ -4,7 +4,6 @@ The capture of these tests runs the step again at every replay, which is what a 
 """
 
 import copy
-import itertools
 import logging
 
 import pytest
@@ -19,6 +18,7 @@ from language_service.device_attention import PAGED_ATTENTION_DEVICE
 from language_service.engine import LanguageEngine
 from language_service.graphed_decode import GraphedDecode, may_capture
 from language_service.kv_cache import KvCache
+from language_service.model_runner import ModelRunner
 from language_service.scheduler import EngineLimits
 from tests.captures import RunAgain, never
 from tests.language_service.harness import (
@@ -26,6 +26,7 @@ from tests.language_service.harness import (
     LIMITS,
     NumberTokenizer,
     build_model,
+    counting_clock,
     generate,
     greedy,
     mixed_prompts,
@@ -49,11 +50,11 @@ def device_model() -> PreTrainedModel:
 def graphed(
     model: PreTrainedModel, capture: StepCapture, limits: EngineLimits = LIMITS
 ) -> LanguageEngine:
-    ticks = itertools.count()
     cache = KvCache.for_model(model, KvBlocks(1024))
     graphs = GraphedDecode(model, cache, limits.max_sequences, limits.max_context_tokens, capture)
-    tokenizer = NumberTokenizer()
-    engine = LanguageEngine(model, tokenizer, cache, limits, lambda: float(next(ticks)), graphs)
+    clock = counting_clock()
+    runner = ModelRunner(model, cache, clock, graphs)
+    engine = LanguageEngine(runner, NumberTokenizer(), limits, clock)
     engine.warm_up()
     return engine
 

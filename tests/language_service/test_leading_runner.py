@@ -12,6 +12,7 @@ from language_service.attention import PAGED_ATTENTION
 from language_service.block_tables import KvBlocks
 from language_service.engine import LanguageEngine
 from language_service.kv_cache import KvCache
+from language_service.leading_runner import LeadingRunner
 from tests.language_service.harness import (
     LIMITS,
     NumberTokenizer,
@@ -31,7 +32,8 @@ def leading_engine(*, is_broken: bool = False) -> LanguageEngine:
         model.lm_head = Broken()
         threading.Thread(target=second.hear, daemon=True).start()
     cache = KvCache.for_model(model, KvBlocks(256))
-    return LanguageEngine(model, NumberTokenizer(), cache, LIMITS, lambda: 0.0, group=first)
+    runner = LeadingRunner(model, cache, lambda: 0.0, first)
+    return LanguageEngine(runner, NumberTokenizer(), LIMITS, lambda: 0.0)
 
 
 class Broken(nn.Module):
