@@ -14,11 +14,17 @@ import pytest
 UNSHARE = [
     "unshare", "--user", "--map-root-user", "--net", "--pid", "--mount", "--fork", "--mount-proc",
 ]  # fmt: skip
-# Nothing runs where the shell is not alone.
+# Nothing runs where the shell is not alone. A folder below /tmp is taken along into the new one.
 PREPARE = """
 set -euo pipefail
 test $$ = 1
-mount -t tmpfs tmpfs /tmp
+mount -t tmpfs tmpfs /mnt
+if [[ $PWD == /tmp/* ]]; then
+    mkdir -p "/mnt/${PWD#/tmp/}"
+    mount --bind "$PWD" "/mnt/${PWD#/tmp/}"
+fi
+mount --rbind /mnt /tmp
+cd "$PWD"
 ip link set lo up
 """
 
@@ -28,7 +34,7 @@ def run_isolated(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
     Args:
         script: It ends at the first command that fails.
-        folder: Where it starts; not below /tmp, which is empty for it.
+        folder: Where it starts; all else below /tmp is gone for it.
     """
     if not shutil.which("unshare") or not shutil.which("ip"):
         pytest.skip("there is no unshare or no ip")
