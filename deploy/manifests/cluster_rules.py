@@ -3,22 +3,18 @@
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from common.errors import ConfigError
 from deploy.config import DeployConfig, load_config
 from deploy.manifests.needs import needs_of
-from deploy.manifests.rendered import PodTemplate, Rendered, Resource, name_of
-
-SELECTING = ("Service", "NetworkPolicy", "PodDisruptionBudget", "PodMonitor")
+from deploy.manifests.rendered import PodTemplate, Rendered, Resource
+from deploy.manifests.selection import selection_mistakes
 
 
 def cluster_mistakes(rendered: Rendered) -> Iterator[str]:
     """Everything that does not fit together."""
     pods = list(rendered.pods())
-    for kind in SELECTING:
-        for resource in rendered.of_kind(kind):
-            yield from _selected(resource, pods)
+    yield from selection_mistakes(rendered)
     if rendered.of_kind("Secret"):
         yield "a Secret is in the manifests, for everybody to read"
     try:
@@ -37,36 +33,6 @@ def _config(text: str) -> DeployConfig:
         file = Path(folder) / "dvd.yaml"
         file.write_text(text, encoding="utf-8")
         return load_config(file, {})
-
-
-def _selected(resource: Resource, pods: list[PodTemplate]) -> Iterator[str]:
-    spec = resource["spec"]
-    selector = spec.get("podSelector", spec.get("selector", {}))
-    chosen = [pod for pod in pods if _is_chosen(selector, pod.labels)]
-    if not chosen:
-        yield f"{name_of(resource)}: its selector chooses no pod"
-    known = {
-        port["name"] for pod in chosen for each in pod.containers for port in each.get("ports", ())
-    }
-    for name in _port_names(spec):
-        if name not in known:
-            yield f"{name_of(resource)}: there is no port {name} in the pods that it chooses"
-
-
-def _is_chosen(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    plain = selector if all(isinstance(each, str) for each in selector.values()) else {}
-    wanted = selector.get("matchLabels", plain)
-    expressions = selector.get("matchExpressions", ())
-    return all(labels.get(name) == value for name, value in wanted.items()) and all(
-        labels.get(each["key"]) in each["values"] for each in expressions
-    )
-
-
-def _port_names(spec: dict[str, Any]) -> Iterator[str]:
-    ports = [port.get("targetPort") for port in spec.get("ports", ())]
-    ports += [port["port"] for rule in spec.get("ingress", ()) for port in rule.get("ports", ())]
-    ports += [each["port"] for each in spec.get("podMetricsEndpoints", ())]
-    return (port for port in ports if isinstance(port, str))
 
 
 def _doors(pods: list[PodTemplate], config: DeployConfig) -> Iterator[str]:

@@ -63,6 +63,18 @@ AGAINST_RULES: Mistakes = {
         ("port: http,", "port: web,", "there is no port web"),
         ("part-of: dvd", "part-of: dvdd", "dvd-observers: its selector chooses no pod"),
     ],
+    f"{BASE}/kustomization.yaml": [
+        (
+            "kind: RayCluster, path: spec/head",
+            "kind: RayJob, path: spec/head",
+            "RayCluster/dvd head: no network policy keeps others out",
+        ),
+        (
+            'kind: RayCluster, path: "spec/worker',
+            'kind: RayJob, path: "spec/worker',
+            "RayCluster/dvd vision: no network policy keeps others out",
+        ),
+    ],
     f"{BASE}/disruption-budgets.yaml": [("component: vision", "component: v", "chooses no pod")],
     f"{BASE}/ray-cluster.yaml": [
         ("dvd.role: vision", "dvd.rol: vision", "no node has the labels"),
