@@ -8,6 +8,8 @@ from deploy.manifests.image_name import is_pinned
 from deploy.manifests.plain_secret import plain_secrets
 from deploy.manifests.rendered import PodTemplate
 
+# As KubeRay calls the port that it adds where no port has this name.
+RAY_METRICS = {"name": "metrics", "containerPort": 8080}
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
@@ -24,6 +26,8 @@ def pod_mistakes(pod: PodTemplate) -> Iterator[str]:
             yield f"{where}: {mistake}"
         if container in pod.spec["containers"]:
             yield from (f"{where}: {mistake}" for mistake in _probes(container, pod.is_ray))
+        if pod.is_ray and not _names_metrics(container):
+            yield f"{where}: port 8080 is not called metrics, so KubeRay adds another 8080"
         for mount in container.get("volumeMounts", ()):
             if mount["name"] not in volumes:
                 yield f"{where}: there is no volume {mount['name']}"
@@ -41,6 +45,12 @@ def _container(container: dict[str, Any]) -> Iterator[str]:
     for script in container.get("command", ()):
         for words in commands_of(script) if "\n" in script else ():
             yield from command_mistakes(words)
+
+
+def _names_metrics(container: dict[str, Any]) -> bool:
+    ports = container.get("ports", ())
+    number = RAY_METRICS["containerPort"]
+    return all(port == RAY_METRICS for port in ports if port["containerPort"] == number)
 
 
 def _probes(container: dict[str, Any], is_ray: bool) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Who chooses which pods: services, policies, budgets and monitors, and pods that nobody chooses."""
+"""Who chooses which pods: services, policies, budgets, monitors; and pods that nobody chooses."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -78,6 +78,7 @@ AGAINST_RULES: Mistakes = {
     f"{BASE}/disruption-budgets.yaml": [("component: vision", "component: v", "chooses no pod")],
     f"{BASE}/ray-cluster.yaml": [
         ("dvd.role: vision", "dvd.rol: vision", "no node has the labels"),
+        ("{name: metrics, c", "{name: ray-metrics, c", "port 8080 is not called metrics"),
         ("groupName: language", "groupName: tongue", "there is no worker group language"),
         ("Escalation: false", "Escalation: true", "may gain privileges"),
         ("{name: models, mount", "{name: model, mount", "there is no volume model"),
@@ -93,7 +94,7 @@ AGAINST_RULES: Mistakes = {
         ("newTag: 0.1.0-cuda", "newTag: latest", "image registry.example.com/dvd:latest is not")
     ],
     f"{MONITORING}/pod-monitor.yaml": [
-        ("port: ray-metrics", "port: metric", "there is no port metric")
+        ("port: metrics", "port: metric", "there is no port metric")
     ],
     f"{FAULT_TOLERANCE}/redis-egress.yaml": [("ray-head", "head", "chooses no pod")],
 }
