@@ -26,12 +26,14 @@ class PodTemplate:
         owner: Of the resource, as `Kind/name`, and the group of a RayCluster.
         labels: Of each pod.
         spec: Of each pod.
+        replicas: How many pods.
         is_ray: Whether KubeRay adds a command and probes.
     """
 
     owner: str
     labels: dict[str, str]
     spec: Resource
+    replicas: int
     is_ray: bool
 
     @property
@@ -70,14 +72,14 @@ class Rendered:
     def pods(self) -> Iterator[PodTemplate]:
         """Every kind of pod that will run."""
         for each in self.of_kind("Deployment"):
-            template = each["spec"]["template"]
-            yield _template(name_of(each), template, is_ray=False)
+            spec = each["spec"]
+            yield _pods(name_of(each), spec["template"], spec["replicas"], is_ray=False)
         for each in self.of_kind("RayCluster"):
             spec = each["spec"]
-            yield _template(f"{name_of(each)} head", spec["headGroupSpec"]["template"], is_ray=True)
+            yield _pods(f"{name_of(each)} head", spec["headGroupSpec"]["template"], 1, is_ray=True)
             for group in spec["workerGroupSpecs"]:
                 owner = f"{name_of(each)} {group['groupName']}"
-                yield _template(owner, group["template"], is_ray=True)
+                yield _pods(owner, group["template"], group["replicas"], is_ray=True)
 
     def configuration(self) -> str:
         """The text of the configuration that `dvd serve` is given."""
@@ -95,6 +97,6 @@ def name_of(resource: Resource) -> str:
     return f"{resource['kind']}/{resource['metadata']['name']}"
 
 
-def _template(owner: str, template: Resource, is_ray: bool) -> PodTemplate:
+def _pods(owner: str, template: Resource, replicas: int, is_ray: bool) -> PodTemplate:
     labels = template.get("metadata", {}).get("labels", {})
-    return PodTemplate(owner, labels, template["spec"], is_ray)
+    return PodTemplate(owner, labels, template["spec"], replicas, is_ray)

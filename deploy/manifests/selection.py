@@ -14,6 +14,8 @@ def selection_mistakes(rendered: Rendered) -> Iterator[str]:
     for kind in SELECTING:
         for resource in rendered.of_kind(kind):
             yield from _selected(resource, pods)
+    for budget in rendered.of_kind("PodDisruptionBudget"):
+        yield from _one_at_a_time(budget, pods)
     closing = [
         each["spec"]["podSelector"]
         for each in rendered.of_kind("NetworkPolicy")
@@ -51,6 +53,14 @@ def _selected(resource: Resource, pods: list[PodTemplate]) -> Iterator[str]:
     for name in _port_names(spec):
         if name not in known:
             yield f"{name_of(resource)}: there is no port {name} in the pods that it chooses"
+
+
+def _one_at_a_time(budget: Resource, pods: list[PodTemplate]) -> Iterator[str]:
+    spec = budget["spec"]
+    there = sum(pod.replicas for pod in pods if is_chosen(spec["selector"], pod.labels))
+    kept = max(1, there - 1)
+    if spec["minAvailable"] != kept:
+        yield f"{name_of(budget)}: minAvailable of {there} pods must be {kept}: one at a time goes"
 
 
 def _port_names(spec: dict[str, Any]) -> Iterator[str]:

@@ -89,6 +89,10 @@ AGAINST_RULES: Mistakes = {
         ("replicas: 8", "replicas: 10", "asks for 10 replicas, room is for 9"),
         ("labels: {dvd.role: vision}", "labels: {}", "on nodes of the other role"),
     ],
+    f"{CLUSTER}/budgets.yaml": [
+        ("minAvailable: 4", "minAvailable: 1", "minAvailable of 5 pods must be 4"),
+        ("minAvailable: 8", "minAvailable: 9", "minAvailable of 9 pods must be 8"),
+    ],
     f"{CLUSTER}/gpus.yaml": [('nvidia.com/gpu: "1"', 'nvidia.com/gpu: "0"', "room is for 0")],
     f"{CLUSTER}/kustomization.yaml": [
         ("newTag: 0.1.0-cuda", "newTag: latest", "image registry.example.com/dvd:latest is not")
