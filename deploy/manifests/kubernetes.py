@@ -20,7 +20,11 @@ KUBERNETES = "1.34"
 SCHEMAS = Path("deploy/kubernetes/schemas")
 # Third-party data beside the repository.
 KUBERAY = Path(__file__).resolve().parents[3] / "shared/data/kuberay"
-CUSTOM = {"PodMonitor": "podmonitor.json", "ScrapeConfig": "scrapeconfig.json"}
+CUSTOM = {
+    "PodMonitor": "podmonitor.json",
+    "PrometheusRule": "prometheusrule.json",
+    "ScrapeConfig": "scrapeconfig.json",
+}
 RAY = {"RayCluster": "rayclusters.v1.schema.json"}
 
 

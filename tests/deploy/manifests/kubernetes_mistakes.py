@@ -24,6 +24,11 @@ AGAINST_SCHEMAS: Mistakes = {
     f"{BASE}/disruption-budgets.yaml": [("minAvailable", "minAvail", "'minAvail' was unexpected")],
     f"{MONITORING}/pod-monitor.yaml": [("podMetricsEndpoints", "endpoints", "'endpoints' was")],
     f"{MONITORING}/scrape-config.yaml": [("httpSDConfigs", "httpSdConfigs", "'httpSdConfigs' was")],
+    f"{MONITORING}/prometheus-rule.yaml": [
+        ("for: 15s", "for: 15", "15 is not of type 'string'"),
+        ("- record: dvd:images:rate1m", "- name: dvd:images:rate1m", "'name' was unexpected"),
+        ("labels: {severity: info}", "label: {severity: info}", "'label' was unexpected"),
+    ],
 }
 AGAINST_KUBERAY: Mistakes = {
     f"{BASE}/ray-cluster.yaml": [

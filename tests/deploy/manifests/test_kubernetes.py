@@ -17,6 +17,7 @@ from tests.deploy.manifests.kubernetes_mistakes import (
 )
 from tests.deploy.manifests.planted import Tree
 
+DASHBOARDS = "deploy/grafana/dashboards"
 pytestmark = pytest.mark.skipif(not can_render(), reason="there is no kubectl to render overlays")
 by_kuberay = pytest.mark.skipif(not has_kuberay_schemas(), reason="KubeRay's schemas are not here")
 
@@ -101,3 +102,10 @@ def test_the_nodes_of_replicas_drain_them_first() -> None:
     assert hooks == [{"command": ["drain-node"]}] * 2
     built = (ROOT / "deploy/docker/Dockerfile").read_text()
     assert "COPY deploy/docker/drain-node /usr/local/bin/drain-node" in built
+
+
+def test_every_dashboard_comes_with_the_component_that_monitors() -> None:
+    maps = Rendered.of_overlay(ROOT / CLUSTER).of_kind("ConfigMap")
+    shown = [each for each in maps if each["metadata"].get("labels", {}).get("grafana_dashboard")]
+    files = {file.name: file.read_text() for file in (ROOT / DASHBOARDS).glob("*.json")}
+    assert {name: text for each in shown for name, text in each["data"].items()} == files
