@@ -11,7 +11,7 @@ from pathlib import Path
 
 DEPLOY = Path(__file__).resolve().parents[1]
 FILE = DEPLOY / "kubernetes/components/monitoring/prometheus-rule.yaml"
-HEAD = """# Made from deploy/prometheus/rules by `python -m deploy.prometheus.generate`; change those.
+HEAD = """# Made of deploy/prometheus/rules by `python -m deploy.prometheus.generate`; change those.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:

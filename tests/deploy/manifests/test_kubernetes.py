@@ -7,6 +7,7 @@ import pytest
 from deploy.manifests.check import OVERLAYS, ROOT
 from deploy.manifests.kubernetes import check_overlay, has_kuberay_schemas
 from deploy.manifests.rendered import Rendered, can_render
+from deploy.ray_cluster import OBJECT_STORE_BYTES
 from tests.deploy.manifests.kubernetes_mistakes import (
     AGAINST_KUBERAY,
     AGAINST_RULES,
@@ -102,6 +103,32 @@ def test_the_nodes_of_replicas_drain_them_first() -> None:
     assert hooks == [{"command": ["drain-node"]}] * 2
     built = (ROOT / "deploy/docker/Dockerfile").read_text()
     assert "COPY deploy/docker/drain-node /usr/local/bin/drain-node" in built
+
+
+def test_the_node_of_the_supervisor_outlives_a_head_as_long_as_those_of_replicas() -> None:
+    rendered = Rendered.of_overlay(ROOT / CLUSTER)
+    assert rendered.of_kind("RayCluster")[0]["spec"]["gcsFaultToleranceOptions"]
+    (serve,) = (pod for pod in rendered.pods() if not pod.is_ray)
+    (container,) = serve.spec["containers"]
+    # KubeRay's own choice for worker pods.
+    waits = {"name": "RAY_gcs_rpc_server_reconnect_timeout_s", "value": "600"}
+    assert waits in container["env"]
+
+
+def test_rays_object_store_fits_into_shared_memory() -> None:
+    rendered = Rendered.of_overlay(ROOT / CLUSTER)
+    spec = rendered.of_kind("RayCluster")[0]["spec"]
+    groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
+    sizes = {group["rayStartParams"]["object-store-memory"] for group in groups}
+    assert sizes == {str(OBJECT_STORE_BYTES)}
+    (serve,) = (pod for pod in rendered.pods() if not pod.is_ray)
+    assert (
+        f"--object-store-memory={OBJECT_STORE_BYTES}\n"
+        in serve.spec["containers"][0]["command"][-1]
+    )
+    (volume,) = (each for each in serve.spec["volumes"] if each["name"] == "shared-memory")
+    assert volume["emptyDir"]["sizeLimit"] == "1Gi"
+    assert OBJECT_STORE_BYTES < 1 << 30
 
 
 def test_every_dashboard_comes_with_the_component_that_monitors() -> None:
