@@ -1,4 +1,4 @@
-"""What every pod must be: without root, of one version, without a secret in plain, well named."""
+"""What every pod must be: restricted, of one version, without a secret in plain, well named."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +17,9 @@ def pod_mistakes(pod: PodTemplate) -> Iterator[str]:
     """Everything that is wrong with a pod, whatever cluster it runs in."""
     if not pod.spec.get("securityContext", {}).get("runAsNonRoot"):
         yield f"{pod.owner}: may run as root; set runAsNonRoot"
+    profile = pod.spec.get("securityContext", {}).get("seccompProfile", {}).get("type")
+    if profile != "RuntimeDefault":
+        yield f"{pod.owner}: is not confined; set seccompProfile"
     if pod.spec.get("automountServiceAccountToken", True):
         yield f"{pod.owner}: holds a token of the API server that nothing needs"
     volumes = {volume["name"] for volume in pod.spec.get("volumes", ())}
@@ -39,6 +42,8 @@ def _container(container: dict[str, Any]) -> Iterator[str]:
         yield "runs as root"
     if security.get("privileged") or security.get("allowPrivilegeEscalation", True):
         yield "may gain privileges"
+    if security.get("capabilities", {}).get("drop") != ["ALL"]:
+        yield "keeps capabilities of root; drop them all"
     if not is_pinned(container["image"]):
         yield f"image {container['image']} is not of one version"
     yield from plain_secrets({each["name"]: each.get("value") for each in container.get("env", ())})

@@ -86,6 +86,8 @@ AGAINST_RULES: Mistakes = {
         ("{name: metrics, c", "{name: ray-metrics, c", "port 8080 is not called metrics"),
         ("groupName: language", "groupName: tongue", "there is no worker group language"),
         ("Escalation: false", "Escalation: true", "may gain privileges"),
+        ("drop: [ALL]", "drop: [KILL]", "keeps capabilities of root"),
+        ("type: RuntimeDefault", "type: Unconfined", "is not confined"),
         ("{name: models, mount", "{name: model, mount", "there is no volume model"),
     ],
     f"{CLUSTER}/dvd.yaml": [
