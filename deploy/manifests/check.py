@@ -15,7 +15,7 @@ from deploy.config import load_config
 from deploy.manifests.compose import check_compose
 from deploy.manifests.dockerfile import check_dockerfile
 from deploy.manifests.finding import Finding
-from deploy.manifests.kubernetes import check_overlay, has_kuberay_schemas
+from deploy.manifests.kubernetes import check_job, check_overlay, has_kuberay_schemas
 from deploy.manifests.ray_up import check_ray_cluster
 from deploy.manifests.rendered import can_render
 
@@ -24,7 +24,10 @@ DOCKERFILE = "deploy/docker/Dockerfile"
 COMPOSE = "deploy/docker/compose.yaml"
 RAY_CLUSTER = "deploy/ray/cluster.yaml"
 CONFIGS = "deploy/configs"
-OVERLAYS = "deploy/kubernetes/overlays"
+KUBERNETES = "deploy/kubernetes"
+OVERLAYS = f"{KUBERNETES}/overlays"
+JOBS = f"{KUBERNETES}/jobs"
+BASE = f"{KUBERNETES}/base"
 
 
 def check_all(root: Path) -> list[Finding]:
@@ -42,6 +45,8 @@ def check_all(root: Path) -> list[Finding]:
         findings += check_config(root, f"{CONFIGS}/{file.name}")
     for overlay in sorted((root / OVERLAYS).iterdir()) if can_render() else ():
         findings += check_overlay(root, f"{OVERLAYS}/{overlay.name}")
+    for job in sorted((root / JOBS).iterdir()) if can_render() else ():
+        findings += check_job(root, f"{JOBS}/{job.name}", BASE)
     return findings
 
 
@@ -62,9 +67,9 @@ def check_config(root: Path, file: str) -> list[Finding]:
 def main() -> None:
     """Print what is wrong; the exit status tells whether anything is."""
     if not can_render():
-        typer.echo("not checked, because there is no kubectl: deploy/kubernetes")
+        typer.echo(f"not checked, because there is no kubectl: {KUBERNETES}")
     elif not has_kuberay_schemas():
-        typer.echo("not compared with KubeRay's schemas, which are not here: RayCluster")
+        typer.echo("not compared with KubeRay's schemas, which are not here: RayCluster, RayJob")
     findings = check_all(ROOT)
     for finding in findings:
         typer.echo(finding)

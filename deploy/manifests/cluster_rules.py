@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from common.errors import ConfigError
 from deploy.config import DeployConfig, load_config
 from deploy.manifests.needs import needs_of
-from deploy.manifests.rendered import PodTemplate, Rendered, Resource
+from deploy.manifests.rendered import PodTemplate, Rendered, Resource, cpus
 from deploy.manifests.selection import selection_mistakes
 
 
@@ -57,8 +57,8 @@ def _doors(pods: list[PodTemplate], config: DeployConfig) -> Iterator[str]:
 def _grace(pods: list[PodTemplate], config: DeployConfig) -> Iterator[str]:
     for pod in pods:
         grace = pod.spec.get("terminationGracePeriodSeconds", 30)
-        is_ours = not pod.owner.endswith(" head")
-        if is_ours and grace <= config.drain_seconds:
+        drains = not pod.owner.endswith((" head", " load"))
+        if drains and grace <= config.drain_seconds:
             yield f"{pod.owner}: is killed after {grace} s, but drains for {config.drain_seconds:g}"
 
 
@@ -76,10 +76,6 @@ def _room(cluster: Resource, config: DeployConfig) -> Iterator[str]:
             yield f"{role}: dvd.yaml lets its replicas run on nodes of the other role"
         limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
         gpus = float(limits.get("nvidia.com/gpu", 0))
-        room = needs.room(_quantity(limits["cpu"]), gpus) * group["replicas"]
+        room = needs.room(cpus(limits["cpu"]), gpus) * group["replicas"]
         if room < needs.replicas:
             yield f"{role}: dvd.yaml asks for {needs.replicas} replicas, room is for {room}"
-
-
-def _quantity(cpus: str) -> float:
-    return float(cpus.removesuffix("m")) / (1000 if cpus.endswith("m") else 1)

@@ -1,4 +1,4 @@
-"""Checks an overlay: each resource against its schema, pods and what they are to each other."""
+"""Checks overlays and jobs: each resource against its schema, and all for what they must be."""
 
 import importlib.resources
 import json
@@ -12,6 +12,7 @@ from referencing import Registry, Resource
 from common.errors import ConfigError
 from deploy.manifests.cluster_rules import cluster_mistakes
 from deploy.manifests.finding import Finding
+from deploy.manifests.job_rules import job_mistakes
 from deploy.manifests.pod_rules import pod_mistakes
 from deploy.manifests.rendered import Rendered, name_of
 from deploy.manifests.schema import closed, told, violations
@@ -25,7 +26,7 @@ CUSTOM = {
     "PrometheusRule": "prometheusrule.json",
     "ScrapeConfig": "scrapeconfig.json",
 }
-RAY = {"RayCluster": "rayclusters.v1.schema.json"}
+RAY = {"RayCluster": "rayclusters.v1.schema.json", "RayJob": "rayjobs.v1.schema.json"}
 
 
 def has_kuberay_schemas() -> bool:
@@ -44,15 +45,42 @@ def check_overlay(root: Path, overlay: str) -> list[Finding]:
         rendered = Rendered.of_overlay(root / overlay)
     except ConfigError as error:
         return [Finding(overlay, error.message)]
-    messages = [
-        f"{name_of(each)}: {message}"
-        for each in rendered.resources
-        for message in _against_schema(root, each)
-    ]
+    messages = _schema_mistakes(root, rendered)
     if not messages:
         messages += [message for pod in rendered.pods() for message in pod_mistakes(pod)]
         messages += cluster_mistakes(rendered)
     return [Finding(overlay, message) for message in messages]
+
+
+def check_job(root: Path, job: str, base: str) -> list[Finding]:
+    """Check a job that is run beside an overlay.
+
+    Args:
+        root: The repository.
+        job: Its folder from there.
+        base: Of what every overlay has, likewise.
+    """
+    try:
+        rendered, cluster = Rendered.of_overlay(root / job), Rendered.of_overlay(root / base)
+    except ConfigError as error:
+        return [Finding(job, error.message)]
+    messages = _schema_mistakes(root, rendered)
+    if not messages:
+        messages += [message for pod in rendered.pods() for message in pod_mistakes(pod)]
+        messages += [
+            f"{name_of(each)}: {message}"
+            for each in rendered.of_kind("RayJob")
+            for message in job_mistakes(each, cluster)
+        ]
+    return [Finding(job, message) for message in messages]
+
+
+def _schema_mistakes(root: Path, rendered: Rendered) -> list[str]:
+    return [
+        f"{name_of(each)}: {message}"
+        for each in rendered.resources
+        for message in _against_schema(root, each)
+    ]
 
 
 def _against_schema(root: Path, resource: dict[str, Any]) -> list[str]:

@@ -27,7 +27,7 @@ class PodTemplate:
         labels: Of each pod.
         spec: Of each pod.
         replicas: How many pods.
-        is_ray: Whether KubeRay adds a command and probes.
+        is_ray: Whether KubeRay adds a command, and probes where they are for something.
     """
 
     owner: str
@@ -80,6 +80,10 @@ class Rendered:
             for group in spec["workerGroupSpecs"]:
                 owner = f"{name_of(each)} {group['groupName']}"
                 yield _pods(owner, group["template"], group["replicas"], is_ray=True)
+        for each in self.of_kind("RayJob"):
+            template = each["spec"].get("submitterPodTemplate")
+            if template is not None:
+                yield _pods(name_of(each), template, 1, is_ray=True)
 
     def configuration(self) -> str:
         """The text of the configuration that `dvd serve` is given."""
@@ -95,6 +99,11 @@ def can_render() -> bool:
 def name_of(resource: Resource) -> str:
     """Kind and name, for a person."""
     return f"{resource['kind']}/{resource['metadata']['name']}"
+
+
+def cpus(quantity: str) -> float:
+    """CPUs that a quantity of Kubernetes means."""
+    return float(quantity.removesuffix("m")) / (1000 if quantity.endswith("m") else 1)
 
 
 def _pods(owner: str, template: Resource, replicas: int, is_ray: bool) -> PodTemplate:

@@ -41,6 +41,24 @@ def is_chosen(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     )
 
 
+def is_let_in(rendered: Rendered, guest: dict[str, str], host: dict[str, str]) -> bool:
+    """Whether a network policy lets pods of one kind reach those of another.
+
+    Args:
+        rendered: Has the policies.
+        guest: Labels of those that ask.
+        host: Labels of those that are asked.
+    """
+    for policy in rendered.of_kind("NetworkPolicy"):
+        if is_chosen(policy["spec"]["podSelector"], host):
+            peers = (peer for rule in policy["spec"].get("ingress", ()) for peer in rule["from"])
+            if any(
+                "podSelector" in each and is_chosen(each["podSelector"], guest) for each in peers
+            ):
+                return True
+    return False
+
+
 def _selected(resource: Resource, pods: list[PodTemplate]) -> Iterator[str]:
     spec = resource["spec"]
     selector = spec.get("podSelector", spec.get("selector", {}))

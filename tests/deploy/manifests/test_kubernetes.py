@@ -98,7 +98,7 @@ def test_versions_are_those_of_the_project() -> None:
 
 def test_the_nodes_of_replicas_drain_them_first() -> None:
     rendered = Rendered.of_overlay(ROOT / CLUSTER)
-    workers = [pod for pod in rendered.pods() if pod.is_ray and not pod.owner.endswith(" head")]
+    workers = [pod for pod in rendered.pods() if pod.owner.endswith((" vision", " language"))]
     hooks = [each["lifecycle"]["preStop"]["exec"] for pod in workers for each in pod.containers]
     assert hooks == [{"command": ["drain-node"]}] * 2
     built = (ROOT / "deploy/docker/Dockerfile").read_text()
