@@ -27,7 +27,7 @@ class PodTemplate:
         labels: Of each pod.
         spec: Of each pod.
         replicas: How many pods.
-        is_ray: Whether KubeRay adds a command, and probes where they are for something.
+        is_ray: Whether KubeRay makes them: it adds a command, and probes to Ray nodes.
     """
 
     owner: str
