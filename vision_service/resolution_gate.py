@@ -39,9 +39,17 @@ class TilePooling(nn.Module):
             nn.LayerNorm(hidden_size) for _ in range(4)
         )
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Pool each tile's features [T, P, d] to [T, d]."""
-        query = self.query_token.expand(len(features), 1, -1)
+    def forward(self, features: torch.Tensor, num_rows: int) -> torch.Tensor:
+        """Pool each tile's features.
+
+        Args:
+            features: [T, P, d].
+            num_rows: At least T. The products with a row for each tile have so many, whatever T is.
+
+        Returns:
+            [num_rows, d]; those beyond T mean nothing.
+        """
+        query = self.query_token.expand(num_rows, 1, -1)
         query = self.norm1(attend(self.attn1, query, keys_values(self.attn1, features)))
         # Rounds two to four share weights and input, so their keys and values are made once.
         shared = keys_values(self.attn2, features)
@@ -72,8 +80,11 @@ class GatingHead(nn.Module):
 def keys_values(attention: nn.MultiheadAttention, context: torch.Tensor) -> torch.Tensor:
     """Project a context [T, P, d] to its keys and values, [T, P, 2d]."""
     width = context.shape[-1]
-    weight, bias = attention.in_proj_weight, attention.in_proj_bias
-    return functional.linear(context, weight[width:], bias[width:])
+    weight, bias = attention.in_proj_weight[width:], attention.in_proj_bias[width:]
+    if context.is_cuda:
+        return functional.linear(context, weight, bias)
+    # A product of its own fills the processor, and its shape does not depend on the number of tiles.
+    return torch.stack([functional.linear(tile, weight, bias) for tile in context])
 
 
 def attend(
@@ -83,21 +94,22 @@ def attend(
 
     Args:
         attention: Holds the weights; its own forward would project the context every time.
-        query: [T, 1, d].
+        query: [N, 1, d], N at least T.
         context: [T, P, 2d] of `keys_values`.
 
     Returns:
-        [T, 1, d].
+        [N, 1, d]; those beyond T mean nothing.
     """
-    width = query.shape[-1]
+    width, num_tiles = query.shape[-1], len(context)
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
-    queries = _split_heads(functional.linear(query, weight[:width], bias[:width]))
+    queries = _split_heads(functional.linear(query, weight[:width], bias[:width])[:num_tiles])
     keys, values = (_split_heads(half) for half in torch.split(context, width, dim=-1))
     # The query is scaled before the product, as torch does it: in bfloat16 the bits depend on it.
     scale = queries.shape[-1] ** -0.5
     shares = torch.softmax((queries * scale) @ keys.transpose(-2, -1), dim=-1)
     mixed = (shares @ values).transpose(1, 2).flatten(2)
-    output: torch.Tensor = attention.out_proj(mixed)
+    padded = functional.pad(mixed, (0, 0, 0, 0, 0, len(query) - num_tiles))
+    output: torch.Tensor = attention.out_proj(padded)
     return output
 
 
