@@ -113,7 +113,8 @@ class DeployConfig(StrictModel):
         served_model_name: Name that clients give; null takes the last part of `model`.
         device: `auto` takes CUDA where there is one.
         start_timeout_seconds: Time for all replicas to become ready.
-        drain_seconds: Time for running answers when the command is told to stop.
+        drain_seconds: Time that running answers get when the command is told to stop, or a replica
+            to drain.
         ray: How Ray is reached.
         vision: The vision side.
         language: The language side.
