@@ -116,7 +116,7 @@ format: $(INSTALLED) ## Format the code and sort its imports
 	$(BIN)/ruff format $(SOURCES)
 
 .PHONY: protos
-protos: $(INSTALLED) ## Generate the stubs and docs/api.md from the protos
+protos: $(INSTALLED) ## Generate the stubs, docs/api.md and docs/settings.md
 	$(PROTOC) --python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=quiet:.
 	$(BIN)/python -m deploy.reference.generate
 

@@ -264,7 +264,8 @@ class RouterConfig(StrictModel):
         max_requests: Requests in flight beyond which new ones are refused.
         max_outstanding_tiles: Tiles in flight, likewise.
         max_outstanding_tokens: Estimated tokens in flight, likewise.
-        max_retained_image_bytes: Picture bytes held for retries, likewise.
+        max_retained_image_bytes: Picture bytes held for retries, likewise; over HTTP also the bytes
+            of all bodies that are being read.
         max_request_bytes: Largest request message; over HTTP, where pictures travel as base64, the
             largest body is a third larger.
         max_images_per_request: Most pictures of one request.

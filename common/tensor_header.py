@@ -5,7 +5,7 @@ told with the names of file and tensor.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -13,7 +13,7 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-from common.checkpoint_problem import CheckpointProblem, ProblemKind, refuse
+from common.checkpoint_problem import CheckpointProblem, ProblemKind
 from common.errors import CheckpointError
 from common.json_file import DuplicateKeyError, parse_json
 
@@ -41,17 +41,6 @@ class TensorEntry:
     shape: tuple[int, ...]
     begin: int
     end: int
-
-
-def read_header(file: Path) -> Iterator[TensorEntry]:
-    """Read the tensor table of one safetensors file.
-
-    Raises:
-        CheckpointError: The header is malformed, or does not fit the length of the file.
-    """
-    entries = parse_header(file)
-    refuse(length_problems(entries))
-    yield from entries
 
 
 def parse_header(file: Path) -> list[TensorEntry]:

@@ -12,13 +12,8 @@ from deploy.client import InferenceClient, ask_about_images, read_picture
 from deploy.explain import Explained, check_explainable, open_picture, write_explanation
 from deploy.report import print_usage
 from protos.dvd.v1 import inference_pb2
+from router.resolution_options import WIRE_SCOPES
 
-SCOPES = {
-    ResolutionScope.REQUEST: inference_pb2.RESOLUTION_SCOPE_REQUEST,
-    ResolutionScope.IMAGE: inference_pb2.RESOLUTION_SCOPE_IMAGE,
-    ResolutionScope.ABSOLUTE: inference_pb2.RESOLUTION_SCOPE_ABSOLUTE,
-    ResolutionScope.OFF: inference_pb2.RESOLUTION_SCOPE_OFF,
-}
 DETAILS = {
     "low": inference_pb2.IMAGE_DETAIL_LOW,
     "high": inference_pb2.IMAGE_DETAIL_HIGH,
@@ -115,9 +110,9 @@ def _picture(name: str) -> Path:
 
 def _set_resolution(request: inference_pb2.GenerateRequest, options: AskOptions) -> None:
     if options.scope is not None:
-        if options.scope not in SCOPES:
-            raise ConfigError(f"--resolution is one of {', '.join(SCOPES)}.")
-        request.resolution_scope = SCOPES[ResolutionScope(options.scope)]
+        if options.scope not in WIRE_SCOPES:
+            raise ConfigError(f"--resolution is one of {', '.join(WIRE_SCOPES)}.")
+        request.resolution_scope = WIRE_SCOPES[ResolutionScope(options.scope)]
     if options.relative_threshold is not None:
         request.resolution_relative_threshold = options.relative_threshold
     if options.absolute_threshold is not None:

@@ -41,7 +41,8 @@ class PlacementConfig(StrictModel):
         replicas: How many.
         num_cpus: Logical CPUs of each.
         num_gpus: GPUs of each; null asks for one where the device is CUDA.
-        max_restarts: How often Ray restarts a lost replica.
+        max_restarts: How often Ray restarts a lost replica; lost once more, it ends the command. -1
+            for no end.
         resources: Custom resources of each, by the names that nodes were started with.
         labels: What the labels of its node must be, such as `dvd.role: vision`; how roles are kept
             to nodes of their own.
@@ -113,7 +114,8 @@ class DeployConfig(StrictModel):
         served_model_name: Name that clients give; null takes the last part of `model`.
         device: `auto` takes CUDA where there is one.
         start_timeout_seconds: Time for all replicas to become ready.
-        drain_seconds: Time for running answers when the command is told to stop.
+        drain_seconds: Time that running answers get when the command is told to stop, or a replica
+            to drain.
         ray: How Ray is reached.
         vision: The vision side.
         language: The language side.

@@ -60,7 +60,7 @@ class ControlServicer(supervisor_pb2_grpc.SupervisorServiceServicer):
     ) -> supervisor_pb2.DrainReplicaResponse:
         """Take a replica out; the caller need not stay for it."""
         keeper = self._find(request.name)
-        if not self._has_others(keeper):
+        if not self._has_others(keeper) and await self._works(keeper):
             raise WrongStateError(
                 f"{request.name} is the last {keeper.plan.role} replica that takes work: without "
                 "it no request can be answered."
@@ -115,6 +115,11 @@ class ControlServicer(supervisor_pb2_grpc.SupervisorServiceServicer):
             and not other.is_draining
             for other in self._deployment.roster.replicas
         )
+
+    async def _works(self, keeper: ReplicaKeeper) -> bool:
+        """Whether it is there and passes its probe; one that does not is drained to start anew."""
+        address = self._deployment.roster.find(keeper.plan.name)
+        return address is not None and (await _ask(address)).is_serving
 
     async def _replica_status(self, keeper: ReplicaKeeper) -> supervisor_pb2.ReplicaStatus:
         address = self._deployment.roster.find(keeper.plan.name)

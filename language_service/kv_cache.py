@@ -73,7 +73,6 @@ class KvCache:
         self, shape: KvShape, blocks: KvBlocks, dtype: torch.dtype, device: torch.device
     ) -> None:
         self.shape = shape
-        self.dtype = dtype
         self.blocks = blocks
         # One block more than anybody may have: where rows that only fill a batch are written.
         num_slots = blocks.num_tokens + blocks.block_size
@@ -99,11 +98,6 @@ class KvCache:
     def spare_block(self) -> int:
         """A block that no sequence has."""
         return self.blocks.num_tokens // self.blocks.block_size
-
-    @property
-    def kv_bytes(self) -> int:
-        """Bytes of all that sequences may have."""
-        return self.blocks.num_tokens * self.shape.bytes_per_token(self.dtype)
 
     def write(
         self, layer: int, slots: torch.Tensor, keys: torch.Tensor, values: torch.Tensor

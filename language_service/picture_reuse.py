@@ -63,11 +63,6 @@ class PictureReuse:
     hold: PrefixHold | None
     image_indexes: tuple[int, ...]
 
-    @property
-    def num_visual_tokens(self) -> int:
-        """Tokens of the pictures that are held."""
-        return self.prompt.num_visual_tokens
-
 
 def known_prefix(
     layout: PromptLayout, images: Sequence[ExpectedImage], accepted: EmbeddingFormat

@@ -66,11 +66,6 @@ class PromptLayout:
         """Tokens that are text, image start and end tokens included."""
         return sum(len(s.token_ids) for s in self.segments if isinstance(s, TextSegment))
 
-    @property
-    def image_indexes(self) -> tuple[int, ...]:
-        """Pictures in the order of the prompt."""
-        return tuple(s.image_index for s in self.segments if isinstance(s, ImageSegment))
-
 
 @dataclass(frozen=True, slots=True)
 class Prompt:

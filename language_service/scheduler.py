@@ -119,11 +119,6 @@ class Scheduler:
         self.num_preemptions = 0
 
     @property
-    def num_waiting(self) -> int:
-        """Sequences without KV room."""
-        return len(self._waiting)
-
-    @property
     def num_running(self) -> int:
         """Sequences that hold KV room."""
         return len(self._running)

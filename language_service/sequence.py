@@ -70,11 +70,6 @@ class Sequence:
         return self._history
 
     @property
-    def max_tokens(self) -> int:
-        """Longest prompt and answer together, in tokens."""
-        return self.num_prompt_tokens + self.sampling.max_tokens
-
-    @property
     def num_known_tokens(self) -> int:
         """Tokens that the model can read now, read or not."""
         return self.num_ready_tokens + len(self.output_ids)

@@ -18,6 +18,7 @@ from router.openai_shapes import (
     TextContent,
     TextRequest,
 )
+from router.resolution_options import WIRE_SCOPES
 
 Shape = TypeVar("Shape", bound=CommonRequest)
 
@@ -28,12 +29,6 @@ ROLES = {
     "developer": inference_pb2.ROLE_SYSTEM,
     "user": inference_pb2.ROLE_USER,
     "assistant": inference_pb2.ROLE_ASSISTANT,
-}
-SCOPES = {
-    "request": inference_pb2.RESOLUTION_SCOPE_REQUEST,
-    "image": inference_pb2.RESOLUTION_SCOPE_IMAGE,
-    "absolute": inference_pb2.RESOLUTION_SCOPE_ABSOLUTE,
-    "off": inference_pb2.RESOLUTION_SCOPE_OFF,
 }
 DETAILS = {
     "auto": inference_pb2.IMAGE_DETAIL_UNSPECIFIED,
@@ -101,7 +96,7 @@ def chat_request(asked: ChatRequest, request_id: str) -> Sequence[inference_pb2.
     Raises:
         InvalidRequestError: A picture is not in the request.
     """
-    limit = asked.max_completion_tokens
+    limit, scope = asked.max_completion_tokens, asked.resolution_scope
     request = inference_pb2.GenerateRequest(
         request_id=request_id,
         model=asked.model,
@@ -110,7 +105,7 @@ def chat_request(asked: ChatRequest, request_id: str) -> Sequence[inference_pb2.
             for index, message in enumerate(asked.messages)
         ],
         sampling=_sampling(asked, asked.max_tokens if limit is None else limit),
-        resolution_scope=SCOPES.get(asked.resolution_scope or ""),
+        resolution_scope=None if scope is None else WIRE_SCOPES[scope],
         priority=asked.priority,
         resolution_relative_threshold=asked.resolution_relative_threshold,
         resolution_absolute_threshold=asked.resolution_absolute_threshold,

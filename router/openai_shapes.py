@@ -20,13 +20,13 @@ from pydantic import (
     model_validator,
 )
 
+from common.types import ResolutionScope
 from router.sampling import MAX_CHOICES
 
 # Every number fits its field on the wire; which of them make sense is decided behind the door.
 Number = Annotated[StrictFloat | StrictInt, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 Count = Annotated[StrictInt, Field(ge=0, le=2**32 - 1)]
 TokenId = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
-ScopeName = Literal["request", "image", "absolute", "off"]
 DetailName = Literal["auto", "low", "high"]
 Nothing = Annotated[list[None], Field(max_length=0)]
 
@@ -177,7 +177,7 @@ class ChatRequest(CommonRequest):
     tools: Nothing | None = None
     tool_choice: Literal["none", "auto"] | None = None
     mm_processor_kwargs: ProcessorOptions | None = None
-    resolution_scope: ScopeName | None = None
+    resolution_scope: ResolutionScope | None = None
     resolution_relative_threshold: Number | None = None
     resolution_absolute_threshold: Number | None = None
 

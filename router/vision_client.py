@@ -66,12 +66,10 @@ class PushReceipt:
     """What a push took.
 
     Attributes:
-        num_bytes: Payload bytes.
         project_seconds: Projection.
         transfer_seconds: From the manifest to the commit.
     """
 
-    num_bytes: int
     project_seconds: float
     transfer_seconds: float
 
@@ -152,7 +150,7 @@ class VisionClient:
         )
         with peer_errors():
             response = await self._stub.Push(request, timeout=timeout_seconds)
-        return PushReceipt(response.num_bytes, response.project_seconds, response.transfer_seconds)
+        return PushReceipt(response.project_seconds, response.transfer_seconds)
 
     async def close(self) -> None:
         """Close the channel."""

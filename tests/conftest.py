@@ -1,5 +1,6 @@
 """What all tests share: small checkpoints with random weights, built once per session."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ import torch
 from common.model_config import CheckpointLayout
 from deploy.config import RayConfig
 from deploy.ray_environment import prepare_ray
+from tests.edited_checkpoint import Edited, edited_copy
 from training.build_checkpoint import CheckpointOptions, build_checkpoint
+from training.checkpoint_shape import MICRO
 
 prepare_ray(RayConfig())  # before any test imports Ray
 torch.set_num_threads(1)  # tiny tensors gain nothing from more, and other tests share the machine
@@ -37,3 +40,17 @@ def hf_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layout = CheckpointLayout.TRANSFORMERS
     build_checkpoint(directory, CheckpointOptions(dtype="float32", flash=False, layout=layout))
     return directory
+
+
+@pytest.fixture(scope="session")
+def micro_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Flash checkpoint of the smallest shape, original layout, float32, in one file."""
+    directory = tmp_path_factory.mktemp("micro")
+    build_checkpoint(directory, CheckpointOptions(shape=MICRO, dtype="float32"))
+    return directory
+
+
+@pytest.fixture
+def edited(micro_dir: Path, tmp_path: Path) -> Edited:
+    """Makes a copy of it with some tensors changed."""
+    return partial(edited_copy, micro_dir, tmp_path)

@@ -1,1 +1,1 @@
-"""Writes `docs/api.md` from the protos and the errors."""
+"""Writes `docs/api.md` from the protos and errors, `docs/settings.md` from the configuration."""

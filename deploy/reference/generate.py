@@ -1,9 +1,9 @@
-"""Writes the API reference, `docs/api.md`.
+"""Writes the references: `docs/api.md` and `docs/settings.md`.
 
     python -m deploy.reference.generate
 
-Comments of the protos are its only source, so that a reader of either finds the same. A test
-compares it with what this would write.
+Comments of the protos, and of the classes of the configuration, are their only source, so that a
+reader of either finds the same. Tests compare them with what this would write.
 """
 
 from collections.abc import Iterator
@@ -13,9 +13,11 @@ from common import errors
 from common.errors import DvdError, StartupError
 from deploy.reference.comments import read_protos
 from deploy.reference.markdown import file_lines
+from deploy.reference.settings import settings_reference
 
 ROOT = Path(__file__).resolve().parents[2]
-FILE = ROOT / "docs/api.md"
+API_FILE = ROOT / "docs/api.md"
+SETTINGS_FILE = ROOT / "docs/settings.md"
 # The public door first, then what a request meets on its way.
 ORDER = ("inference", "vision", "language", "embedding", "replica", "supervisor")
 TITLES = {
@@ -44,8 +46,8 @@ A gRPC status carries `google.rpc.ErrorInfo` with the class as its reason and th
 """
 
 
-def reference(root: Path) -> str:
-    """The whole document.
+def api_reference(root: Path) -> str:
+    """The whole document of the protos and errors.
 
     Args:
         root: The repository.
@@ -68,8 +70,9 @@ def _errors() -> Iterator[str]:
 
 
 def main() -> None:
-    """Write the document."""
-    FILE.write_text(reference(ROOT), encoding="utf-8")
+    """Write the documents."""
+    API_FILE.write_text(api_reference(ROOT), encoding="utf-8")
+    SETTINGS_FILE.write_text(settings_reference(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from common.errors import ConfigError, InvalidRequestError, UnavailableError
-from common.types import ResolutionScope
-from deploy.ask import SCOPES, ask_and_show
+from deploy.ask import ask_and_show
 from deploy.ask_options import AskOptions
 from deploy.cli import app
 from protos.dvd.v1 import inference_pb2, inference_pb2_grpc
@@ -150,10 +149,6 @@ class TwoAnswers(Router):
 async def test_several_answers_are_shown_one_after_the_other() -> None:
     shown = await ask(TwoAnswers(), "Hello?", num_choices=2)
     assert shown.startswith("answer 1\none more\nanswer 2\ntwo [b]\n")
-
-
-def test_every_scope_has_a_name() -> None:
-    assert set(SCOPES) == set(ResolutionScope)
 
 
 @pytest.mark.parametrize("words", [("no_such.png", "What?"), (".", "What?")])

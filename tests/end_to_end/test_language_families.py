@@ -15,7 +15,6 @@ from tests.integration.conversations import CONVERSATIONS
 from tests.integration.requests import wire_request
 from tests.language_service.language_models import build_language_model, write_checkpoint
 from tests.reference import flash_reference
-from training.build_checkpoint import CheckpointOptions, build_checkpoint
 from training.checkpoint_shape import MICRO
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -25,10 +24,11 @@ NAMES = ("text only", "two pictures in one slot", "several turns")
 
 
 @pytest.mark.parametrize("kind", ["qwen3_moe", "gpt_oss"])
-async def test_two_ranks_answer_as_the_reference(kind: str, tmp_path: Path) -> None:
-    build_checkpoint(tmp_path / "micro", CheckpointOptions(shape=MICRO, dtype="float32"))
+async def test_two_ranks_answer_as_the_reference(
+    kind: str, micro_dir: Path, tmp_path: Path
+) -> None:
     model = build_language_model(kind, "eager", MICRO.text.vocab_size)
-    directory = write_checkpoint(tmp_path / "micro", model, tmp_path / kind)
+    directory = write_checkpoint(micro_dir, model, tmp_path / kind)
     settings = {
         "model": str(directory),
         "router.grpc_port": 0,

@@ -1,15 +1,10 @@
 """Reference conversations as wire requests."""
 
-from common.types import ResolutionScope, Role
-from deploy.ask import SCOPES
+from common.role_wire import WIRE_ROLES
+from common.types import ResolutionScope
 from protos.dvd.v1 import inference_pb2
+from router.resolution_options import WIRE_SCOPES
 from tests.reference.conversation import Message, Pictures, Text
-
-ROLES = {
-    Role.SYSTEM: inference_pb2.ROLE_SYSTEM,
-    Role.USER: inference_pb2.ROLE_USER,
-    Role.ASSISTANT: inference_pb2.ROLE_ASSISTANT,
-}
 
 
 def wire_request(
@@ -21,12 +16,12 @@ def wire_request(
     return inference_pb2.GenerateRequest(
         messages=[
             inference_pb2.Message(
-                role=ROLES[message.role], parts=[_part(part) for part in message.parts]
+                role=WIRE_ROLES[message.role], parts=[_part(part) for part in message.parts]
             )
             for message in messages
         ],
         sampling=inference_pb2.SamplingParameters(max_tokens=max_tokens, temperature=0.0),
-        resolution_scope=SCOPES[scope],
+        resolution_scope=WIRE_SCOPES[scope],
     )
 
 

@@ -18,7 +18,6 @@ from tests.language_service.language_models import (
 )
 from tests.local_cluster import ClusterOptions, LocalCluster, local_cluster
 from tests.reference import flash_reference
-from training.build_checkpoint import CheckpointOptions, build_checkpoint
 from training.checkpoint_shape import MICRO
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -41,12 +40,10 @@ class Served:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=list(CONFIGS))
 async def served(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, micro_dir: Path
 ) -> AsyncIterator[Served]:
-    plain = tmp_path_factory.mktemp("micro")
-    build_checkpoint(plain, CheckpointOptions(shape=MICRO, dtype="float32"))
     model = build_language_model(request.param, "eager", MICRO.text.vocab_size)
-    directory = write_checkpoint(plain, model, tmp_path_factory.mktemp(request.param))
+    directory = write_checkpoint(micro_dir, model, tmp_path_factory.mktemp(request.param))
     async with local_cluster(directory, OPTIONS) as cluster:
         yield Served(directory, cluster)
 

@@ -27,19 +27,10 @@ from tests.language_service.language_models import (
     published_tensors,
     write_checkpoint,
 )
-from training.build_checkpoint import CheckpointOptions, build_checkpoint
-from training.checkpoint_shape import MICRO
 
 CPU = torch.device("cpu")
 MIXTURES = ["qwen3_moe", "gpt_oss"]
 EXPERT = "language_model.model.layers.0.mlp.experts"
-
-
-@pytest.fixture(scope="module")
-def micro_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("micro")
-    build_checkpoint(directory, CheckpointOptions(shape=MICRO, dtype="float32"))
-    return directory
 
 
 def load(directory: Path) -> PreTrainedModel:

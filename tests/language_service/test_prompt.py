@@ -31,10 +31,9 @@ def test_tokens_of_each_kind() -> None:
     assert counts == (9, 5, 4)
 
 
-def test_layout_counts_text_and_lists_pictures() -> None:
+def test_layout_counts_text() -> None:
     layout = PromptLayout((TextSegment((1, 2)), ImageSegment(1), ImageSegment(0)))
     assert layout.num_text_tokens == 2
-    assert layout.image_indexes == (1, 0)
 
 
 @given(begin=st.integers(0, 9), end=st.integers(0, 9))

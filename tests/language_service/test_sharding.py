@@ -31,18 +31,9 @@ from tests.language_service.language_models import (
 )
 from tests.published_models import PUBLISHED_MODELS, PublishedFormat, PublishedModel
 from tests.sparse_checkpoint import write_published
-from training.build_checkpoint import CheckpointOptions, build_checkpoint
-from training.checkpoint_shape import MICRO
 
 CPU = torch.device("cpu")
 ATTENTION = "model.layers.0.self_attn."
-
-
-@pytest.fixture(scope="module")
-def micro_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("micro")
-    build_checkpoint(directory, CheckpointOptions(shape=MICRO, dtype="float32"))
-    return directory
 
 
 @pytest.fixture(scope="module", params=PUBLISHED_MODELS, ids=lambda model: model.name)

@@ -29,8 +29,6 @@ from tests.language_service.language_models import (
     write_checkpoint,
 )
 from tests.language_service.ranks import ParallelEngine, RecordedHead, load_part, parallel_engine
-from training.build_checkpoint import CheckpointOptions, build_checkpoint
-from training.checkpoint_shape import MICRO
 
 LIMITS = EngineLimits(max_context_tokens=256, max_batch_tokens=64, max_sequences=4)
 MAX_TOKENS = 16
@@ -39,13 +37,11 @@ LARGEST_ERROR = 2e-6
 
 
 @pytest.fixture(scope="module")
-def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def directories(tmp_path_factory: pytest.TempPathFactory, micro_dir: Path) -> dict[str, Path]:
     """A checkpoint of every kind of language model."""
-    micro = tmp_path_factory.mktemp("micro")
-    build_checkpoint(micro, CheckpointOptions(shape=MICRO, dtype="float32"))
     return {
         kind: write_checkpoint(
-            micro, build_language_model(kind, "eager"), tmp_path_factory.mktemp(kind)
+            micro_dir, build_language_model(kind, "eager"), tmp_path_factory.mktemp(kind)
         )
         for kind in CONFIGS
     }
@@ -82,13 +78,13 @@ def test_two_ranks_give_the_logits_of_one_and_the_answers_of_transformers(
     assert error < LARGEST_ERROR * max(theirs.abs().max() for _, theirs in pairs if theirs.numel())
 
 
-def test_ranks_that_share_key_heads_give_the_answers_of_transformers(tmp_path: Path) -> None:
+def test_ranks_that_share_key_heads_give_the_answers_of_transformers(
+    micro_dir: Path, tmp_path: Path
+) -> None:
     config = copy.deepcopy(CONFIG)
     config.num_attention_heads = 8
     model = randomised(build_model("eager", config))
-    micro = tmp_path / "micro"
-    build_checkpoint(micro, CheckpointOptions(shape=MICRO, dtype="float32"))
-    directory = write_checkpoint(micro, model, tmp_path / "shared")
+    directory = write_checkpoint(micro_dir, model, tmp_path / "shared")
     prompts = mixed_prompts()[:3]
     with parallel_engine(directory, LIMITS, 4) as parallel:
         answers = ask(parallel, prompts, MAX_TOKENS)

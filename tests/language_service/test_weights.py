@@ -1,6 +1,5 @@
 """Loading: every way of naming, the right tensors and no others, loud errors."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +16,13 @@ from common.types import Role
 from language_service.prompt import Prompt, TextSegment
 from language_service.tokenizer import ChatTokenizer
 from language_service.weights import load_language_model
+from tests.edited_checkpoint import Change, Edited
 from tests.language_service.harness import build_engine, greedy, run, submit
 from tests.reference import plain_reference
 from tests.reference.conversation import user
 from training.build_checkpoint import CheckpointOptions, build_checkpoint
 from training.checkpoint_shape import MICRO
 
-Tensors = dict[str, torch.Tensor]
 CPU = torch.device("cpu")
 HEAD = "language_model.lm_head.weight"
 LONG_ROPE = {
@@ -44,30 +43,6 @@ def load(directory: Path, dtype: torch.dtype = torch.float32, **text: object) ->
 def same(one: PreTrainedModel, other: PreTrainedModel) -> bool:
     mine, theirs = one.state_dict(), other.state_dict()
     return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
-
-
-@pytest.fixture(scope="module")
-def micro_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("micro")
-    build_checkpoint(directory, CheckpointOptions(shape=MICRO, dtype="float32"))
-    return directory
-
-
-Edited = Callable[[Callable[[Tensors], object]], Path]
-
-
-@pytest.fixture
-def edited(micro_dir: Path, tmp_path: Path) -> Edited:
-    """A copy of a checkpoint with some tensors changed."""
-
-    def edit(change: Callable[[Tensors], object]) -> Path:
-        tensors = load_file(micro_dir / "model.safetensors")
-        change(tensors)
-        (tmp_path / "config.json").write_bytes((micro_dir / "config.json").read_bytes())
-        save_file(tensors, tmp_path / "model.safetensors")
-        return tmp_path
-
-    return edit
 
 
 def with_names_before_version_5(source: Path, target: Path) -> Path:
@@ -175,9 +150,7 @@ def test_a_head_is_tied_where_there_is_none_and_the_configuration_says_so(edited
         (lambda tensors: tensors.update({"lm_head.weight": torch.zeros(1)}), "are the same"),
     ],
 )
-def test_wrong_tensors_are_named(
-    edited: Edited, change: Callable[[Tensors], object], words: str
-) -> None:
+def test_wrong_tensors_are_named(edited: Edited, change: Change, words: str) -> None:
     with pytest.raises(CheckpointError, match=words):
         load(edited(change))
 

@@ -170,7 +170,7 @@ class FakeVision(FakeReplica):
         self.pushed.setdefault(image_key, []).append((compressed, destination))
         await take(self.push_outcomes.get(image_key, []))
         self._note("pushed", image_key)
-        return PushReceipt(10, 5.0, 6.0)
+        return PushReceipt(5.0, 6.0)
 
     def _note(self, what: str, key: bytes) -> None:
         self.journal.append(f"{what} {key.decode()} {self.address.name}")

@@ -1,6 +1,5 @@
 """Loading: every layout, the right tensors, and loud errors."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,40 +9,18 @@ from transformers import InternVLForConditionalGeneration
 
 from common.errors import CheckpointError
 from common.model_config import load_model_config
+from tests.edited_checkpoint import Edited
 from tests.vision_service import slow_model
 from training.build_checkpoint import CheckpointOptions, build_checkpoint
 from training.checkpoint_shape import MICRO, MICRO_RMS
 from vision_service.vision_model import VisionModel
 from vision_service.weights import load_vision_model
 
-Tensors = dict[str, torch.Tensor]
 CPU = torch.device("cpu")
 
 
 def load(directory: Path, dtype: torch.dtype = torch.float32) -> VisionModel:
     return load_vision_model(directory, load_model_config(directory), dtype, CPU)
-
-
-@pytest.fixture(scope="module")
-def micro_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Flash checkpoint of the smallest shape."""
-    directory = tmp_path_factory.mktemp("micro")
-    build_checkpoint(directory, CheckpointOptions(shape=MICRO, dtype="float32"))
-    return directory
-
-
-@pytest.fixture
-def edited(micro_dir: Path, tmp_path: Path) -> Callable[[Callable[[Tensors], object]], Path]:
-    """Make a copy of a checkpoint of which some tensors are changed."""
-
-    def edit(change: Callable[[Tensors], object]) -> Path:
-        tensors = load_file(micro_dir / "model.safetensors")
-        change(tensors)
-        (tmp_path / "config.json").write_bytes((micro_dir / "config.json").read_bytes())
-        save_file(tensors, tmp_path / "model.safetensors")
-        return tmp_path
-
-    return edit
 
 
 def with_old_prefixes(source: Path, target: Path) -> Path:
@@ -141,9 +118,7 @@ def test_weights_take_the_wanted_type(micro_dir: Path) -> None:
         "pooling_before_gating.attn4.in_proj_bias",
     ],
 )
-def test_missing_tensor_is_named(
-    edited: Callable[[Callable[[Tensors], object]], Path], name: str
-) -> None:
+def test_missing_tensor_is_named(edited: Edited, name: str) -> None:
     with pytest.raises(CheckpointError, match=f"{name} is missing"):
         load(edited(lambda tensors: tensors.pop(name)))
 
@@ -158,15 +133,13 @@ def test_missing_tensor_is_named(
         ),
     ],
 )
-def test_extra_tensor_is_named(
-    edited: Callable[[Callable[[Tensors], object]], Path], name: str, message: str
-) -> None:
+def test_extra_tensor_is_named(edited: Edited, name: str, message: str) -> None:
     with pytest.raises(CheckpointError, match=f"{name} {message}"):
         load(edited(lambda tensors: tensors.update({name: torch.zeros(2)})))
 
 
 def test_misshapen_tensor_is_named_before_anything_is_read(
-    edited: Callable[[Callable[[Tensors], object]], Path],
+    edited: Edited,
 ) -> None:
     with pytest.raises(CheckpointError, match=r"mlp2.7.weight in .* has shape \[3, 3\]"):
         load(edited(lambda tensors: tensors.update({"mlp2.7.weight": torch.zeros(3, 3)})))

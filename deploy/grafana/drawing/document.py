@@ -52,12 +52,10 @@ class Panel:
     Attributes:
         kind: Grafana's type of panel.
         title: Above it.
-        description: What it shows.
         place: Where it stands.
         targets: What it asks.
         unit: Grafana's name of it.
         decimals: Behind the point; None for as many as the value needs.
-        lowest: Least of the axis; None for what the values need.
         highest: Top of the axis; None for what the values need.
         steps: Colours and the values from which on they show, ascending.
         shown: Words for whole values.
@@ -68,12 +66,10 @@ class Panel:
 
     kind: str
     title: str
-    description: str
     place: Place
     targets: tuple[Target, ...]
     unit: str
     decimals: int | None
-    lowest: float | None
     highest: float | None
     steps: tuple[tuple[float, str], ...]
     shown: Mapping[int, Shown]
@@ -118,7 +114,6 @@ def _panel(document: Mapping[str, Any]) -> Panel:
     return Panel(
         kind=document["type"],
         title=document["title"],
-        description=document.get("description", ""),
         place=Place(grid["x"], grid["y"], grid["w"], grid["h"]),
         targets=tuple(
             Target(each["expr"], each.get("legendFormat", ""))
@@ -126,7 +121,6 @@ def _panel(document: Mapping[str, Any]) -> Panel:
         ),
         unit=field.get("unit") or axis.get("unit") or "short",
         decimals=field.get("decimals"),
-        lowest=field.get("min"),
         highest=field.get("max"),
         steps=_steps(field.get("thresholds") or {}),
         shown=_shown(field.get("mappings") or ()),

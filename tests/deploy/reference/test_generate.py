@@ -8,17 +8,19 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from common import errors
 from common.errors import DvdError
 from deploy.reference.comments import CommentedFile, read_protos
-from deploy.reference.generate import FILE, ROOT, TITLES, reference
+from deploy.reference.generate import API_FILE, ROOT, TITLES, api_reference
 from deploy.reference.markdown import file_lines
 
 
 @pytest.fixture(scope="module")
 def written() -> str:
-    return reference(ROOT)
+    return api_reference(ROOT)
 
 
 def test_it_is_written_anew_after_every_change(written: str) -> None:
-    assert FILE.read_text(encoding="utf-8") == written, "run python -m deploy.reference.generate"
+    assert API_FILE.read_text(encoding="utf-8") == written, (
+        "run python -m deploy.reference.generate"
+    )
 
 
 def test_every_member_is_explained(written: str) -> None:

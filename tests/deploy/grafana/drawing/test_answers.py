@@ -41,8 +41,7 @@ def named(*values: float) -> Named:
 
 def panel_of(*targets: Target) -> Panel:
     return Panel(
-        "timeseries", "t", "", Place(0, 0, 1, 1), targets, "s", None, None, None, (), {}, False,
-        0.0, {},
+        "timeseries", "t", Place(0, 0, 1, 1), targets, "s", None, None, (), {}, False, 0.0, {},
     )  # fmt: skip
 
 

@@ -19,8 +19,8 @@ TIMES = tuple(float(time) for time in range(1000, 1101))
 ASKING = Asking(Window(TIMES[0], TIMES[-1], 1.0), 1.0, {"role": "vision"})
 STEPS = ((-math.inf, "green"), (10.0, "red"))
 PANEL = Panel(
-    kind="timeseries", title="Title", description="", place=Place(0, 0, 12, 8),
-    targets=(Target("a", "a"),), unit="short", decimals=None, lowest=0, highest=4, steps=STEPS,
+    kind="timeseries", title="Title", place=Place(0, 0, 12, 8),
+    targets=(Target("a", "a"),), unit="short", decimals=None, highest=4, steps=STEPS,
     shown={}, is_stacked=False, fill=0.0, colours={},
 )  # fmt: skip
 Pixels = npt.NDArray[np.bool_]
