@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from common.errors import MismatchError
 from common.types import SamplingParameters
@@ -18,6 +19,7 @@ from language_service.engine import LanguageEngine
 from language_service.generation import GenerationFinished, GenerationRequest, TokensGenerated
 from language_service.generation_defaults import SamplingDefaults, check_token_ids
 from language_service.inbox import Inbox
+from language_service.loop_mail import LoopMail
 from language_service.picture_reuse import reuse_pictures
 from language_service.prompt import Prompt, PromptLayout, VisualSegment
 from language_service.requests import LanguageRequest
@@ -91,6 +93,11 @@ class Answerer:
         self._defaults = defaults
         self.num_reused_images = 0
 
+    @cached_property
+    def _mail(self) -> LoopMail:
+        """To the loop on which requests are answered, which is not there from the start."""
+        return LoopMail(asyncio.get_running_loop())
+
     def token_text(self, token_id: int) -> str:
         """Text of one token alone."""
         return self._tokenizer.token_text(token_id)
@@ -116,7 +123,10 @@ class Answerer:
         layout = await asyncio.to_thread(self._tokenizer.layout, request.messages)
         sampling = self._sampling(request, layout)
         choices = Choices(
-            self._engine, request.sampling.num_choices, await self._resume(request, sampling)
+            self._engine,
+            request.sampling.num_choices,
+            self._mail,
+            await self._resume(request, sampling),
         )
         # Answers that are complete need no pictures.
         wanted = () if choices.is_complete else request.images

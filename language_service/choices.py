@@ -21,6 +21,7 @@ from language_service.generation import (
     GenerationRequest,
     TokensGenerated,
 )
+from language_service.loop_mail import LoopMail
 from language_service.prompt import Prompt, VisualSegment
 from language_service.resumption import ResumedAnswer
 
@@ -44,18 +45,24 @@ class Choices:
     Args:
         engine: Computes them.
         num_choices: How many.
+        mail: Brings events from the engine's thread; one for all requests, so that it wakes the
+            loop once for the tokens of all.
         resumed: What is delivered of each already; empty for nothing.
     """
 
     def __init__(
-        self, engine: LanguageEngine, num_choices: int, resumed: Sequence[ResumedAnswer] = ()
+        self,
+        engine: LanguageEngine,
+        num_choices: int,
+        mail: LoopMail,
+        resumed: Sequence[ResumedAnswer] = (),
     ) -> None:
         self._engine = engine
+        self._mail = mail
         self._resumed = tuple(resumed) or (ResumedAnswer(),) * num_choices
         # The choices that go on, and those that have an end already.
         self._open = [choice for choice, each in enumerate(self._resumed) if each.end is None]
         self._complete = [each for each in self._resumed if each.end is not None]
-        self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[EngineEvent] = asyncio.Queue()
         # As submitted: what is common to all choices, with the pictures that have come so far.
         self._asked: GenerationRequest
@@ -90,7 +97,7 @@ class Choices:
 
     def pass_on(self, event: EngineEvent) -> None:
         """Take an event from the engine's thread."""
-        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+        self._mail.call(lambda: self._events.put_nowait(event))
 
     def supply(self, image_index: int, picture: VisualSegment) -> None:
         """Give a picture that has come to the engine."""

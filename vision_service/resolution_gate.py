@@ -83,7 +83,7 @@ def keys_values(attention: nn.MultiheadAttention, context: torch.Tensor) -> torc
     weight, bias = attention.in_proj_weight[width:], attention.in_proj_bias[width:]
     if context.is_cuda:
         return functional.linear(context, weight, bias)
-    # A product of its own fills the processor, and its shape does not depend on the number of tiles.
+    # A tile fills the processor, and the shape does not depend on the number of tiles.
     return torch.stack([functional.linear(tile, weight, bias) for tile in context])
 
 

@@ -12,6 +12,7 @@ from common.types import SamplingParameters
 from language_service.choices import Choices, ChoicesFinished, choice_seed
 from language_service.engine import LanguageEngine
 from language_service.generation import GenerationRequest, TokensGenerated
+from language_service.loop_mail import LoopMail
 from language_service.prompt import HeldSegment, ImageSegment, Prompt, TextSegment, VisualSegment
 from language_service.token_keys import TokenKeys, picture_identity
 from tests.fakes import settle
@@ -38,7 +39,7 @@ class Asked:
 
     def __init__(self, engine: LanguageEngine, prompt: Prompt, num_choices: int) -> None:
         self.engine = engine
-        self.choices = Choices(engine, num_choices)
+        self.choices = Choices(engine, num_choices, LoopMail(asyncio.get_running_loop()))
         self.request = GenerationRequest("r", prompt, SAMPLING, self.choices.pass_on)
         self.events: list[TokensGenerated | ChoicesFinished] = []
 
