@@ -6,7 +6,9 @@ Servers that are coupled, in one process of two threads or in two of one, and se
 decoupled, each with and without the visual resolution router, answer the same closed-loop loads of
 pictures that are all different, so that no cache helps. Engines, batching, element type, threads
 and room in memory are equal; `benchmarks/ablation_arms.py` says how. All servers run all the time
-and take turns within each round. The baseline of a cell is the better of the coupled ones there.
+and take turns within each round, every other time in the reverse order, so that a machine that
+grows slower for a while harms nobody in particular. The baseline of a cell is the better of the
+coupled ones there.
 
 Times are wall times on a machine where client, router and servers share the processors. CPU time
 of the replica processes for one request stands beside them: it tells where the work is when others
@@ -38,9 +40,10 @@ from deploy.bench.grpc_door import GrpcDoor
 from deploy.bench.objectives import Objective, parse_objectives
 from training.checkpoint_shape import CheckpointShape
 
-GOAL_OUTPUT = 32
-DEFAULT_CELLS = (Cell(1, 32), Cell(5, 32), Cell(5, 96), Cell(10, 32))
-FULL_CELLS = tuple(Cell(tiles, output) for tiles in SIDES for output in (8, 32, 96))
+GOAL_OUTPUT = 48
+# What the goals are about is measured twice a round, forwards and backwards.
+DEFAULT_CELLS = (Cell(1, 48), Cell(5, 48), Cell(5, 96), Cell(10, 48), Cell(5, 48))
+FULL_CELLS = tuple(Cell(tiles, output) for tiles in SIDES for output in (16, 48, 96))
 NUM_LONE = 3
 # More than any arm answers in so many seconds and a warm-up.
 PICTURES_A_SECOND = 80
@@ -74,7 +77,7 @@ class Ablation:
     Args:
         arguments: From the command line.
         shape: Of the models.
-        cells: What is asked.
+        cells: What is asked in each round; what stands there twice is asked twice.
     """
 
     def __init__(
@@ -101,12 +104,12 @@ class Ablation:
         """
         async with AsyncExitStack() as stack:
             running = [await self._start(arm, folder, stack) for arm in ARMS]
-            for cell in self._cells:
+            for cell in dict.fromkeys(self._cells):
                 await self._measure_prefill(cell, running)
             for seed, number in self._turns():
-                for cell in self._cells:
-                    asked = self._conversations(cell, f"{seed}/{number}")
-                    for each in running:
+                for place, cell in enumerate(self._cells):
+                    asked = self._conversations(cell, f"{seed}/{number}/{place}")
+                    for each in reversed(running) if (number + place) % 2 else running:
                         await self._measure(cell, each, asked)
 
     async def _start(self, arm: Arm, folder: Path, stack: AsyncExitStack) -> Running:
@@ -164,8 +167,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=2, help="turns of all arms, for each seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of pictures and texts")
-    parser.add_argument("--seconds", type=float, default=8.0, help="length of one window")
-    parser.add_argument("--concurrency", type=int, default=8, help="requests under way")
+    parser.add_argument("--seconds", type=float, default=6.0, help="length of one window")
+    parser.add_argument("--concurrency", type=int, default=12, help="requests under way")
     parser.add_argument(
         "--goodput", nargs="+", default=["ttft:2000", "tpot:100"], help="what a good answer keeps"
     )

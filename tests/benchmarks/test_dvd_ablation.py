@@ -1,4 +1,4 @@
-"""Every arm of the ablation answers a small load, each process a real one."""
+"""Every arm of the ablation answers a small load, in both directions, each process a real one."""
 
 import argparse
 from pathlib import Path
@@ -16,9 +16,9 @@ async def test_every_arm_answers(tmp_path: Path) -> None:
     arguments = argparse.Namespace(
         rounds=1, seeds=[1], seconds=1.0, concurrency=2, goodput=["ttft:60000"], full=False
     )
-    ablation = Ablation(arguments, TINY, (Cell(5, 4),))
+    ablation = Ablation(arguments, TINY, (Cell(5, 4), Cell(5, 4)))
     await ablation.run(tmp_path)
-    assert [window.arm for window in ablation.windows] == list(ARMS)
+    assert [window.arm for window in ablation.windows] == [*ARMS, *reversed(ARMS)]
     for window in ablation.windows:
         assert window.figures.num_requests > 0
         assert window.figures.num_failed == 0
