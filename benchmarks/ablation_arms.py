@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks.deployment import Server
 from benchmarks.replica_process import ReplicaProcessSettings
 from common.config import (
+    HealthConfig,
     LanguageServiceConfig,
     ResolutionConfig,
     RouterConfig,
@@ -77,10 +78,13 @@ class Arm:
         return tuple(Server(tuple(group), self._router()) for group in groups)
 
     def _router(self) -> RouterConfig:
+        # A probe computes a token, and all arms but one are idle.
+        quiet = RouterConfig(grpc_port=0, health=HealthConfig(probe_interval_seconds=60.0))
         if not self.has_vir:
-            return RouterConfig(grpc_port=0)
+            return quiet
         # Random weights have no opinion on what may be compressed, so the quantile alone decides.
-        return RouterConfig(grpc_port=0, resolution=ResolutionConfig(absolute_threshold=0.0))
+        resolution = ResolutionConfig(absolute_threshold=0.0)
+        return quiet.model_copy(update={"resolution": resolution})
 
 
 ARMS = tuple(Arm(layout, has_vir) for has_vir in (False, True) for layout in Layout)

@@ -1,8 +1,8 @@
 """A closed-loop load of distinct pictures, measured while it is steady.
 
-So many requests are always under way. What is measured begins when as many have ended as are under
-way, so that the first crowd, in which all look at pictures and nobody answers, is not part of it,
-and it ends while all are still busy: what is under way then is cut off. An answer that is partly
+So many requests are always under way. What is measured begins when half as many have ended, so that
+the first crowd, in which all look at pictures and nobody answers, is not part of it, and it ends
+while all are still busy: what is under way then is cut off. An answer that is partly
 within the window counts for that part of its tokens. Lengths are drawn around a mean: equal ones
 would keep in step, and no answer would be under way while pictures are looked at.
 """
@@ -121,7 +121,7 @@ async def offer(
     offsets = [0.0] * len(conversations)
     sending = asyncio.create_task(load.send(conversations, offsets, stopping))
     latest = time.perf_counter() + workload.max_warm_up_seconds
-    while load.progress.answered < workload.concurrency and time.perf_counter() < latest:
+    while 2 * load.progress.answered < workload.concurrency and time.perf_counter() < latest:
         await asyncio.wait({sending}, timeout=LOOK_SECONDS)
     began, spent_before = time.perf_counter(), spent()
     await asyncio.wait({sending}, timeout=workload.seconds)
