@@ -29,8 +29,9 @@ NUM_THREADS = 2
 KV_TOKENS = 32_768
 INBOX_BYTES = 512 << 20
 FEATURE_CACHE_BYTES = 256 << 20
-# Two tiles, as the default of 512 is two published tiles of 256 visual tokens.
-MAX_BATCH_TOKENS = 72
+# A tile and the answers of all: shorter steps keep tokens even, and cost little as long as there are
+# fewer steps of prompts than of answers.
+MAX_BATCH_TOKENS = 48
 BOTH = (ReplicaRole.VISION, ReplicaRole.LANGUAGE)
 
 

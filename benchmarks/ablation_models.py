@@ -1,11 +1,11 @@
 """The two models of the ablation: equal shapes, with and without the visual resolution router.
 
-Weights are random: what is measured does not depend on their values. The shape is chosen so that
-a tile costs the vision transformer about as much as the language model's prefill of its visual
-tokens, as it does in the models of the paper's Table 18 (vision share of both: 43 % for 38B, 52 %
-for 241B-A28B), and so that the language model is far larger than the processor's caches, because
-a step of a few answers then costs the reading of the weights, as it does on a GPU. Tiles are of
-168 px, so that a request takes tenths of a second: 144 patches, 36 visual tokens, or 9 compressed.
+Weights are random: what is measured does not depend on their values. The shape is chosen for one
+vision thread beside one language thread: with pictures of five tiles and the answers of the goals,
+vision is a little less than half of the work. The language model is far larger than the
+processor's caches, because a step of a few answers then costs the reading of the weights, as it
+does on a GPU. Tiles are of 168 px, so that a request takes tenths of a second: 144 patches, 36
+visual tokens, or 9 compressed.
 """
 
 from dataclasses import replace
@@ -21,7 +21,7 @@ SHAPE = CheckpointShape(
     vision=replace(
         MICRO.vision,
         hidden_size=256,
-        num_layers=8,
+        num_layers=10,
         num_heads=4,
         intermediate_size=1024,
         tile_size=TILE_SIZE,

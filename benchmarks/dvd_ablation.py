@@ -167,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="turns of all arms, for each seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of pictures and texts")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of one window")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one window")
     parser.add_argument("--concurrency", type=int, default=12, help="requests under way")
     parser.add_argument(
         "--goodput", nargs="+", default=["ttft:2000", "tpot:100"], help="what a good answer keeps"

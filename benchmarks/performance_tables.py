@@ -1,4 +1,4 @@
-"""Put the results of real runs into `docs/performance.md`, between its marks.
+"""Put the results of real runs into `docs/performance.md` and the README, between their marks.
 
     python -m benchmarks.performance_tables dvd_ablation.json against_vllm.json
 
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-DOCUMENT = Path("docs/performance.md")
-ABLATION, LOSSES, VLLM = "ablation", "losses", "vllm"
+DOCUMENT, README = Path("docs/performance.md"), Path("README.md")
+ABLATION, LOSSES, SUMMARY, VLLM = "ablation", "losses", "ablation in short", "vllm"
 PAPER = "paper, unequal hardware (38B, 241B)"
 
 Row = dict[str, Any]
@@ -43,6 +43,14 @@ def with_result(document: str, result: dict[str, Any]) -> str:
     return filled(document, LOSSES, losses(rows))
 
 
+def readme_with_result(readme: str, result: dict[str, Any]) -> str:
+    """The README with the ablation in short; other results have no place there."""
+    rows: list[Row] = result["rows"]
+    if "server" in rows[0]:
+        return readme
+    return filled(readme, SUMMARY, f"{summary(rows)}\n\nMeasured on {result['machine']}.")
+
+
 def losses(rows: Sequence[Row]) -> str:
     """Where DvD answers fewer requests than the better coupled server with the same resolutions."""
     best: dict[tuple[int, int, bool], float] = {}
@@ -60,6 +68,28 @@ def losses(rows: Sequence[Row]) -> str:
                 "the requests a second of the better coupled server with the same resolutions."
             )
     return "\n".join(lost) or "In this run DvD was ahead in every cell."
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """Requests a second as factors of the better coupled server, a row for each cell."""
+    lines = [
+        "| picture, answer | DvD | DvD + ViR | coupled + ViR | p99 between tokens: DvD, coupled |",
+        "|---|---|---|---|---|",
+    ]
+    for tiles, output in dict.fromkeys((row["tiles"], row["output"]) for row in rows):
+        cell = {row["arm"]: row for row in rows if (row["tiles"], row["output"]) == (tiles, output)}
+        coupled = [row for arm, row in cell.items() if arm.startswith("coupled")]
+        with_vir = [row["vs coupled"] for row in coupled if row["arm"].endswith("ViR")]
+        baseline = max(
+            (row for row in coupled if not row["arm"].endswith("ViR")),
+            key=lambda row: row["requests/s"],
+        )
+        factors = [cell["DvD"]["vs coupled"], cell["DvD + ViR"]["vs coupled"], max(with_vir)]
+        shown = " | ".join(f"{factor:.2f}" for factor in factors)
+        even, uneven = cell["DvD"]["itl p99 ms"], baseline["itl p99 ms"]
+        size = "1 tile" if tiles == 1 else f"{tiles} tiles"
+        lines.append(f"| {size}, {output} tokens | {shown} | {even:.0f} ms, {uneven:.0f} ms |")
+    return "\n".join(lines)
 
 
 _ABLATION_COLUMNS = (
@@ -127,15 +157,16 @@ def _shown(key: str, value: Any) -> str:
 
 
 def main() -> None:
-    """Read results, write the document."""
+    """Read results, write the documents."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("results", type=Path, nargs="+", help="files of --json")
-    parser.add_argument("--document", type=Path, default=DOCUMENT, help="where to")
     arguments = parser.parse_args()
-    document = arguments.document.read_text(encoding="utf-8")
+    document, readme = (file.read_text(encoding="utf-8") for file in (DOCUMENT, README))
     for file in arguments.results:
-        document = with_result(document, json.loads(file.read_text(encoding="utf-8")))
-    arguments.document.write_text(document, encoding="utf-8")
+        result = json.loads(file.read_text(encoding="utf-8"))
+        document, readme = with_result(document, result), readme_with_result(readme, result)
+    DOCUMENT.write_text(document, encoding="utf-8")
+    README.write_text(readme, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,14 @@ import pytest
 from benchmarks.ablation_arms import ARMS
 from benchmarks.ablation_report import AblationReport, Cell, Window
 from benchmarks.against_vllm import DVD, VLLM, goals, rows
-from benchmarks.performance_tables import DOCUMENT, filled, losses, with_result
+from benchmarks.performance_tables import (
+    DOCUMENT,
+    README,
+    filled,
+    losses,
+    readme_with_result,
+    with_result,
+)
 from benchmarks.picture_load import LoadFigures
 from common.result import Result
 
@@ -51,6 +58,17 @@ def test_the_document_has_room_for_both_results(ablation: Result) -> None:
     assert document.count("A machine, 2 cores.") == 2
     assert "| 5 | 32 | DvD + ViR | 6.75 | 6.75-6.75 |" in document
     assert "| 5 | DvD | 3.00 | 3.00-3.00 | 1.50 |" in document
+
+
+def test_the_readme_has_room_for_the_ablation_in_short(ablation: Result) -> None:
+    readme = (ROOT / README).read_text(encoding="utf-8")
+    shown_there = readme_with_result(readme, document_of(ablation))
+    rates = {row["arm"]: row["requests/s"] for row in ablation.rows}
+    dvd = rates["DvD"] / rates["coupled, 1 x 2"]
+    assert f"| 5 tiles, 32 tokens | {dvd:.2f} |" in shown_there
+    assert "Measured on A machine, 2 cores." in shown_there
+    vllm = document_of(Result(rows({(5, VLLM): [shown(2.0)], (5, DVD): [shown(3.0)]})))
+    assert readme_with_result(readme, vllm) == readme
 
 
 def test_losses_are_told_beside_the_same_resolutions(ablation: Result) -> None:
