@@ -17,9 +17,11 @@ make the machine slow.
 
 import argparse
 import asyncio
+import math
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -34,6 +36,7 @@ from benchmarks.ablation_table import shares_of, table_of
 from benchmarks.balanced_door import BalancedDoor
 from benchmarks.deployment import Served, serving
 from benchmarks.picture_load import Workload, conversations_of, offer
+from benchmarks.round_budget import RoundBudget
 from common.result import Result
 from deploy.bench.conversations import Conversation
 from deploy.bench.grpc_door import GrpcDoor
@@ -89,6 +92,7 @@ class Ablation:
         self._concurrency: int = arguments.concurrency
         self._seconds: float = arguments.seconds
         self._rounds: int = arguments.rounds
+        self._budget = RoundBudget(60 * arguments.minutes, time.monotonic)
         self._seeds: list[int] = arguments.seeds
         self._objectives: tuple[Objective, ...] = parse_objectives(arguments.goodput)
         self._cells = cells
@@ -145,6 +149,9 @@ class Ablation:
     def _turns(self) -> Iterator[tuple[int, int]]:
         for number in range(self._rounds):
             for seed in self._seeds:
+                if not self._budget.begin_round():
+                    _say("no time for another round")
+                    return
                 _say(f"round {number + 1} of {self._rounds}, seed {seed}")
                 yield seed, number
 
@@ -168,13 +175,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of all arms, for each seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of pictures and texts")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one window")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=14.0,
+        help="begin no further round that would end later; inf for no bound",
+    )
     parser.add_argument("--concurrency", type=int, default=12, help="requests under way")
     parser.add_argument(
         "--goodput", nargs="+", default=["ttft:2000", "tpot:100"], help="what a good answer keeps"
     )
-    parser.add_argument("--full", action="store_true", help="all lengths at all sizes")
+    parser.add_argument("--full", action="store_true", help="all lengths at all sizes; no bound")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     arguments = parser.parse_args()
+    if arguments.full:
+        arguments.minutes = math.inf
     cells = FULL_CELLS if arguments.full else DEFAULT_CELLS
     ablation = Ablation(arguments, cells=cells)
     with tempfile.TemporaryDirectory() as folder:

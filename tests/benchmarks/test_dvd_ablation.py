@@ -14,7 +14,13 @@ from training.checkpoint_shape import TINY
 @pytest.mark.slow
 async def test_every_arm_answers(tmp_path: Path) -> None:
     arguments = argparse.Namespace(
-        rounds=1, seeds=[1], seconds=1.0, concurrency=2, goodput=["ttft:60000"], full=False
+        rounds=1,
+        minutes=10.0,
+        seeds=[1],
+        seconds=1.0,
+        concurrency=2,
+        goodput=["ttft:60000"],
+        full=False,
     )
     ablation = Ablation(arguments, TINY, (Cell(5, 4), Cell(5, 4)))
     await ablation.run(tmp_path)
