@@ -49,7 +49,8 @@ class TilePooling(nn.Module):
         Returns:
             [num_rows, d]; those beyond T mean nothing.
         """
-        query = self.query_token.expand(num_rows, 1, -1)
+        # Copies, because products of an expanded row are rounded in another way by models that train.
+        query = self.query_token.repeat(num_rows, 1)[:, None]
         query = self.norm1(attend(self.attn1, query, keys_values(self.attn1, features)))
         # Rounds two to four share weights and input, so their keys and values are made once.
         shared = keys_values(self.attn2, features)
