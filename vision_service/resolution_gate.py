@@ -49,7 +49,7 @@ class TilePooling(nn.Module):
         Returns:
             [num_rows, d]; those beyond T mean nothing.
         """
-        # Copies, because products of an expanded row are rounded in another way by models that train.
+        # Copies: with an expanded row, models that train round otherwise than those that serve.
         query = self.query_token.repeat(num_rows, 1)[:, None]
         query = self.norm1(attend(self.attn1, query, keys_values(self.attn1, features)))
         # Rounds two to four share weights and input, so their keys and values are made once.
