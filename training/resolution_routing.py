@@ -46,8 +46,7 @@ class GateCheck:
 
 def gate_logits(model: TrainableModel, features: torch.Tensor) -> torch.Tensor:
     """Logits [n, 2] of the gate for features [n, P, d]; class 0 is "compress"."""
-    pooled = model.vision.pooling_before_gating(features, len(features))
-    logits: torch.Tensor = model.vision.gating(pooled)
+    logits: torch.Tensor = model.vision.gating(model.vision.pooling_before_gating(features))
     return logits
 
 

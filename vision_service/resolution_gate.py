@@ -39,18 +39,9 @@ class TilePooling(nn.Module):
             nn.LayerNorm(hidden_size) for _ in range(4)
         )
 
-    def forward(self, features: torch.Tensor, num_rows: int) -> torch.Tensor:
-        """Pool each tile's features.
-
-        Args:
-            features: [T, P, d].
-            num_rows: At least T. The products with a row for each tile have so many, whatever T is.
-
-        Returns:
-            [num_rows, d]; those beyond T mean nothing.
-        """
-        # Copies: with an expanded row, models that train round otherwise than those that serve.
-        query = self.query_token.repeat(num_rows, 1)[:, None]
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Pool each tile's features [T, P, d] to [T, d]."""
+        query = self.query_token.expand(len(features), 1, -1)
         query = self.norm1(attend(self.attn1, query, keys_values(self.attn1, features)))
         # Rounds two to four share weights and input, so their keys and values are made once.
         shared = keys_values(self.attn2, features)
@@ -81,11 +72,8 @@ class GatingHead(nn.Module):
 def keys_values(attention: nn.MultiheadAttention, context: torch.Tensor) -> torch.Tensor:
     """Project a context [T, P, d] to its keys and values, [T, P, 2d]."""
     width = context.shape[-1]
-    weight, bias = attention.in_proj_weight[width:], attention.in_proj_bias[width:]
-    if context.is_cuda:
-        return functional.linear(context, weight, bias)
-    # A tile fills the processor, and the shape does not depend on the number of tiles.
-    return torch.stack([functional.linear(tile, weight, bias) for tile in context])
+    weight, bias = attention.in_proj_weight, attention.in_proj_bias
+    return functional.linear(context, weight[width:], bias[width:])
 
 
 def attend(
@@ -95,22 +83,21 @@ def attend(
 
     Args:
         attention: Holds the weights; its own forward would project the context every time.
-        query: [N, 1, d], N at least T.
+        query: [T, 1, d].
         context: [T, P, 2d] of `keys_values`.
 
     Returns:
-        [N, 1, d]; those beyond T mean nothing.
+        [T, 1, d].
     """
-    width, num_tiles = query.shape[-1], len(context)
+    width = query.shape[-1]
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
-    queries = _split_heads(functional.linear(query, weight[:width], bias[:width])[:num_tiles])
+    queries = _split_heads(functional.linear(query, weight[:width], bias[:width]))
     keys, values = (_split_heads(half) for half in torch.split(context, width, dim=-1))
     # The query is scaled before the product, as torch does it: in bfloat16 the bits depend on it.
     scale = queries.shape[-1] ** -0.5
     shares = torch.softmax((queries * scale) @ keys.transpose(-2, -1), dim=-1)
     mixed = (shares @ values).transpose(1, 2).flatten(2)
-    padded = functional.pad(mixed, (0, 0, 0, 0, 0, len(query) - num_tiles))
-    output: torch.Tensor = attention.out_proj(padded)
+    output: torch.Tensor = attention.out_proj(mixed)
     return output
 
 

@@ -15,8 +15,8 @@ from common.model_config import ModelConfig, VisionShape
 from vision_service.projector import compressed_projector, full_projector, pixel_shuffle
 from vision_service.resolution_gate import GatingHead, TilePooling
 
-# Tiles of one pass of the gate: those of the largest picture, 13, fit.
-GATE_TILES = 16
+# Rows of one pass of the gate on CUDA, where a pass of one tile would leave the device idle.
+CUDA_GATE_TILES = 16
 
 
 class VisionModel(nn.Module):
@@ -68,7 +68,7 @@ class VisionModel(nn.Module):
         return hidden[:, 1:]
 
     def scores(self, features: torch.Tensor) -> torch.Tensor:
-        """Run the gate, in passes whose products have a fixed number of rows.
+        """Run the gate, in passes of a fixed number of tiles.
 
         A matrix product rounds differently with another number of rows, and a last bit decides a
         tie at the quantile. So neither the tile count nor the neighbours may change the shape.
@@ -79,13 +79,13 @@ class VisionModel(nn.Module):
         Returns:
             [T] float32 probabilities of "compress".
         """
-        return torch.cat([self._score_pass(part) for part in torch.split(features, GATE_TILES)])
+        rows = CUDA_GATE_TILES if features.is_cuda else 1
+        return torch.cat([self._score_pass(part, rows) for part in torch.split(features, rows)])
 
-    def _score_pass(self, features: torch.Tensor) -> torch.Tensor:
+    def _score_pass(self, features: torch.Tensor, rows: int) -> torch.Tensor:
         num_tiles = len(features)
-        if features.is_cuda:
-            features = functional.pad(features, (0, 0, 0, 0, 0, GATE_TILES - num_tiles))
-        logits = self.gating(self.pooling_before_gating(features, GATE_TILES))
+        padded = functional.pad(features, (0, 0, 0, 0, 0, rows - num_tiles))
+        logits = self.gating(self.pooling_before_gating(padded))
         return torch.softmax(logits, dim=-1)[:num_tiles, 0].float()
 
     def project(self, features: torch.Tensor, compressed: Sequence[bool]) -> torch.Tensor:
