@@ -29,8 +29,7 @@ NUM_THREADS = 2
 KV_TOKENS = 32_768
 INBOX_BYTES = 512 << 20
 FEATURE_CACHE_BYTES = 256 << 20
-# A tile and the answers of all: shorter steps keep tokens even, and cost little as long as there
-# are fewer steps of prompts than of answers.
+# A tile and the answers of all: shorter steps keep tokens even.
 MAX_BATCH_TOKENS = 48
 BOTH = (ReplicaRole.VISION, ReplicaRole.LANGUAGE)
 
