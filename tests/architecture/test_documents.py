@@ -103,6 +103,16 @@ def test_every_flag_is_one_of_dvd(name: str) -> None:
             assert set(flags_in(words)) <= FLAGS, span
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_every_flag_of_a_module_is_one_of_it(name: str) -> None:
+    code = [*spans_of(name), *(block.text for block in blocks(ROOT / name, "", "bash", "console"))]
+    for text in code:
+        for module, rest in re.findall(r"python -m ([\w.]+)(.*)", text.replace("\\\n", " ")):
+            source = (ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+            flags = set(re.findall(r'"(--[a-z-]+)"', source))
+            assert set(flags_in(rest.split())) <= flags, text
+
+
 def flags_in(words: list[str]) -> list[str]:
     return [word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)]
 
