@@ -36,9 +36,11 @@ demo: $(INSTALLED) ## Start a local cluster, ask it about pictures, stop it
 serve: $(INSTALLED) ## Start a local cluster and keep it; ask it with .venv/bin/dvd ask
 	$(BIN)/dvd serve
 
+# Half of the time of the tests with clusters is waiting, so another process runs the rest meanwhile.
+TEST_PROCESSES ?= 2
 .PHONY: test
-test: $(INSTALLED) ## Run the tests, but for the slow ones
-	$(BIN)/pytest -m "not slow"
+test: $(INSTALLED) ## Run the tests, but for the slow ones, in TEST_PROCESSES=2
+	$(BIN)/pytest -m "not slow" --numprocesses $(TEST_PROCESSES) --no-loadscope-reorder
 
 .PHONY: test-all
 test-all: $(INSTALLED) ## Run all tests

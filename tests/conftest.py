@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from common.model_config import CheckpointLayout
 from deploy.config import RayConfig
@@ -15,6 +17,26 @@ from training.checkpoint_shape import MICRO
 
 prepare_ray(RayConfig())  # before any test imports Ray
 torch.set_num_threads(1)  # tiny tensors gain nothing from more, and other tests share the machine
+
+STARTS_CLUSTERS = ("tests/end_to_end/", "tests/deploy/test_placement.py")
+
+
+class OneClusterAtATime(LoadFileScheduling):
+    """Gives tests to processes file by file, and all that start Ray clusters to the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "clusters" if nodeid.startswith(STARTS_CLUSTERS) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneClusterAtATime:
+    """Where tests run in several processes."""
+    return OneClusterAtATime(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In several processes clusters come first: they take longest, and mostly wait."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(STARTS_CLUSTERS))
 
 
 @pytest.fixture(scope="session")
