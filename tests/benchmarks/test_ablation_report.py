@@ -49,6 +49,17 @@ def test_ratios_are_taken_round_by_round(report: AblationReport) -> None:
     assert report.ratios(CELL, DVD, has_vir=False) == [1.5, 1.5]
 
 
+def test_a_moment_in_which_the_machine_stood_still_does_not_decide_the_goal() -> None:
+    rates = {arm.name: [1.0] * 3 for arm in ARMS} | {"coupled, 2 x 1": [2.0] * 3}
+    ours, theirs = (0.1, 9.0, 0.1), (0.4, 0.4, 0.4)
+    windows = [
+        window(arm, rates[arm.name][index], {DVD: ours, TWO: theirs}.get(arm, theirs)[index])
+        for index in range(3)
+        for arm in ARMS
+    ]
+    assert AblationReport(windows, {}).goals(32)[0].value == pytest.approx(0.25)
+
+
 def test_goals_compare_with_the_baseline(report: AblationReport) -> None:
     values = {goal.name: goal.value for goal in report.goals(32)}
     assert values == {
